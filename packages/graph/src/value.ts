@@ -1,0 +1,60 @@
+import type { DType, Tensor } from "@loomweight/tensor";
+
+/** A size known at build time, or the name of one known when the graph runs ("batch_size"). */
+export type Dim = number | string;
+
+/** Weights of a graph, read when needed: a checkpoint tensor, or something computed from it one tensor at a time. */
+export interface LazyTensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** The whole tensor. */
+  read(): Promise<Tensor>;
+  /** What it was made from, for re-weighting, inspection and messages: checkpoint tensor names and what was done. */
+  readonly origin?: { readonly tensors: readonly string[]; readonly transform?: string };
+}
+
+/** Something a graph computes: an input, a weight, or an output of a node. Plain data; created by the ops. */
+export interface GraphValue {
+  readonly kind: "input" | "parameter" | "node";
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+  /** Inputs and parameters carry their name; node outputs get theirs when the model is assembled, or from `name`. */
+  readonly name?: string;
+  /** kind "parameter". */
+  readonly data?: LazyTensor;
+  /** kind "node": the node and which of its outputs this is. */
+  readonly node?: GraphNode;
+  readonly output?: number;
+}
+
+export interface GraphNode {
+  readonly op: string;
+  /** "" is the standard domain. */
+  readonly domain: string;
+  /** undefined = an optional input left out. */
+  readonly inputs: readonly (Value | undefined)[];
+  readonly attributes: Readonly<Record<string, AttributeValue>>;
+  /** Scope and name given where it was built: "/layers.0/attn/q_proj". */
+  readonly name?: string;
+  readonly outputs: readonly GraphValue[];
+}
+
+export type AttributeValue =
+  | { readonly type: "int"; readonly value: bigint | number }
+  | { readonly type: "float"; readonly value: number }
+  | { readonly type: "string"; readonly value: string }
+  | { readonly type: "ints"; readonly value: readonly (bigint | number)[] }
+  | { readonly type: "floats"; readonly value: readonly number[] }
+  | { readonly type: "strings"; readonly value: readonly string[] }
+  | { readonly type: "tensor"; readonly value: Tensor }
+  | { readonly type: "raw"; readonly value: Uint8Array };
+
+/**
+ * What ops take and return: a concrete tensor or something symbolic. An op whose operands are all tensors is
+ * evaluated at once; with any symbolic operand it adds a node.
+ */
+export type Value = Tensor | GraphValue;
+
+export function isGraphValue(value: Value): value is GraphValue {
+  return "kind" in value;
+}

@@ -1,0 +1,23 @@
+import { defineConfig } from "tsup";
+
+/**
+ * One build for every package: ESM only (Node >= 20.19 can `require` it), every entry its own file so that bundlers
+ * drop what is not used, declarations beside it.
+ */
+export function buildPackage(entry: string[], options: { dts?: boolean } = {}) {
+  return defineConfig({
+    entry: [...entry, "!src/**/*.test.ts"],
+    format: ["esm"],
+    target: "es2022",
+    platform: "neutral",
+    // Source is imported with its own extension; packages resolve each other through node_modules.
+    external: [/^@loomweight\//, /^node:/],
+    splitting: true,
+    treeshake: true,
+    sourcemap: false,
+    clean: true,
+    dts: options.dts ?? true,
+    tsconfig: "tsconfig.json",
+    outDir: "dist",
+  });
+}
