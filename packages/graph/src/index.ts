@@ -1,1 +1,10 @@
+export * from "./assemble.ts";
+export * from "./attributes.ts";
+export * from "./inputs.ts";
+export * from "./model.ts";
+export { apply, applyOne, contrib, int64Vector, type OpRule, scalarOf } from "./op.ts";
+export * from "./ops/elementwise.ts";
+export * from "./ops/logic.ts";
+export * from "./ops/shape.ts";
+export { named } from "./scope.ts";
 export * from "./value.ts";

@@ -1,4 +1,5 @@
 import type { DType, Tensor } from "@loomweight/tensor";
+import type { OnnxGraph } from "./model.ts";
 
 /** A size known at build time, or the name of one known when the graph runs ("batch_size"). */
 export type Dim = number | string;
@@ -25,6 +26,8 @@ export interface GraphValue {
   /** kind "node": the node and which of its outputs this is. */
   readonly node?: GraphNode;
   readonly output?: number;
+  /** Elements of a small integer vector that follow from shapes: what `shapeOf` and arithmetic on it give. */
+  readonly known?: readonly Dim[];
 }
 
 export interface GraphNode {
@@ -47,7 +50,14 @@ export type AttributeValue =
   | { readonly type: "floats"; readonly value: readonly number[] }
   | { readonly type: "strings"; readonly value: readonly string[] }
   | { readonly type: "tensor"; readonly value: Tensor }
+  | { readonly type: "tensors"; readonly value: readonly Tensor[] }
+  /** Body of If, Loop, Scan. */
+  | { readonly type: "graph"; readonly value: OnnxGraph }
+  | { readonly type: "graphs"; readonly value: readonly OnnxGraph[] }
+  /** A whole AttributeProto as it stood in the file: kinds this project does not take apart. */
   | { readonly type: "raw"; readonly value: Uint8Array };
+
+export type Attributes = Readonly<Record<string, AttributeValue>>;
 
 /**
  * What ops take and return: a concrete tensor or something symbolic. An op whose operands are all tensors is
@@ -55,6 +65,13 @@ export type AttributeValue =
  */
 export type Value = Tensor | GraphValue;
 
+/** An operand of an op: a number takes the dtype of the other operand. */
+export type Operand = Value | number;
+
 export function isGraphValue(value: Value): value is GraphValue {
   return "kind" in value;
+}
+
+export function isTensor(value: Operand | undefined): value is Tensor {
+  return typeof value === "object" && !("kind" in value);
 }

@@ -1,0 +1,311 @@
+import { contiguousData, elementCount, LoomweightError, type Tensor } from "@loomweight/tensor";
+import { lazyTensor } from "./inputs.ts";
+import type { Initializer, OnnxModel, OnnxNode, ValueInfo } from "./model.ts";
+import { buildOpset } from "./op.ts";
+import {
+  type Attributes,
+  type AttributeValue,
+  type GraphNode,
+  type GraphValue,
+  isTensor,
+  type Value,
+} from "./value.ts";
+
+export interface AssembleOptions {
+  /** Name of the graph. */
+  readonly name: string;
+  /** The graph's inputs, in order. Throws `UNDECLARED_INPUT` when the outputs need one that is not listed. */
+  readonly inputs: readonly GraphValue[];
+  /** The graph's outputs by name, in order. */
+  readonly outputs: Readonly<Record<string, Value>>;
+  /** Default 21. */
+  readonly opset?: number;
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Default { name: "loomweight", version: "" }. */
+  readonly producer?: { readonly name: string; readonly version: string };
+}
+
+/** A node as it will stand in the graph: equal computations are one. */
+interface Placed {
+  readonly node: GraphNode;
+  readonly inputs: readonly Source[];
+}
+
+/** What an input slot refers to. */
+type Source =
+  | { readonly kind: "none" }
+  | { readonly kind: "value"; readonly value: GraphValue }
+  | { readonly kind: "weight"; readonly name: string };
+
+/**
+ * The graph behind `outputs` as an ONNX model (IR 10): nodes in the order they are needed, equal nodes and constants
+ * once, names from the scopes they were built in. The same trace gives the same model.
+ */
+export function assemble(options: AssembleOptions): OnnxModel {
+  const opset = options.opset ?? buildOpset;
+  const taken = new Set<string>();
+  for (const { kind, name = "" } of options.inputs) {
+    if (kind !== "input" || taken.has(name)) throw duplicateName(name, kind !== "input");
+    taken.add(name);
+  }
+  for (const name of Object.keys(options.outputs)) {
+    if (taken.has(name)) throw duplicateName(name, false);
+    taken.add(name);
+  }
+  const weights = new Weights(taken);
+  const { placed, canonical } = place(options, weights);
+  const { nodes, valueInfo, outputs } = nameAll(options, placed, canonical, weights, taken);
+  const domains = new Set(nodes.map((each) => each.domain));
+  const opsets: Record<string, number> = { "": opset };
+  for (const domain of [...domains].sort()) if (domain !== "") opsets[domain] = 1;
+  return {
+    irVersion: 10,
+    producer: options.producer ?? { name: "loomweight", version: "" },
+    opsets,
+    graph: {
+      name: options.name,
+      nodes,
+      inputs: options.inputs.map(({ name = "", dtype, shape }) => ({ name, dtype, shape })),
+      outputs,
+      initializers: weights.initializers,
+      valueInfo,
+    },
+    functions: [],
+    metadata: { ...options.metadata },
+  };
+}
+
+/** Walks the trace from the outputs, operands first; nodes that compute the same become one. */
+function place(
+  options: AssembleOptions,
+  weights: Weights,
+): { placed: Placed[]; canonical: Map<GraphValue, GraphValue> } {
+  const declared = new Set(options.inputs);
+  const placed: Placed[] = [];
+  const canonical = new Map<GraphValue, GraphValue>();
+  const known = new Map<string, GraphNode>();
+  const numbers = new Map<GraphValue, number>();
+  const started = new Set<GraphNode>();
+  const finished = new Set<GraphNode>();
+  const source = (value: Value | undefined): Source => {
+    if (value === undefined) return { kind: "none" };
+    if (isTensor(value)) return { kind: "weight", name: weights.constant(value) };
+    if (value.kind === "parameter") return { kind: "weight", name: weights.parameter(value) };
+    if (value.kind === "input" && !declared.has(value)) throw undeclaredInput(value);
+    return { kind: "value", value: canonical.get(value) ?? value };
+  };
+  const numberOf = (value: GraphValue) => {
+    if (!numbers.has(value)) numbers.set(value, numbers.size);
+    return numbers.get(value);
+  };
+  const finish = (node: GraphNode) => {
+    const inputs = node.inputs.map(source);
+    const key = [
+      node.domain,
+      node.op,
+      attributesKey(node.attributes),
+      node.outputs.length,
+      ...inputs.map((each) =>
+        each.kind === "none" ? "-" : each.kind === "weight" ? `w${each.name}` : `v${numberOf(each.value)}`,
+      ),
+    ].join("\u0000");
+    const same = known.get(key);
+    if (same !== undefined && !node.op.startsWith("Random") && node.op !== "Bernoulli") {
+      for (const [index, output] of node.outputs.entries()) canonical.set(output, same.outputs[index]);
+      return;
+    }
+    known.set(key, node);
+    placed.push({ node, inputs });
+  };
+  for (const output of Object.values(options.outputs)) {
+    if (isTensor(output) || output.node === undefined) {
+      source(output);
+      continue;
+    }
+    const stack: GraphNode[] = [output.node];
+    while (stack.length > 0) {
+      const node = stack[stack.length - 1];
+      if (finished.has(node)) {
+        stack.pop();
+      } else if (started.has(node)) {
+        stack.pop();
+        finished.add(node);
+        finish(node);
+      } else {
+        started.add(node);
+        for (let i = node.inputs.length - 1; i >= 0; i--) {
+          const value = node.inputs[i];
+          if (value !== undefined && !isTensor(value) && value.node !== undefined && !finished.has(value.node)) {
+            stack.push(value.node);
+          }
+        }
+      }
+    }
+  }
+  return { placed, canonical };
+}
+
+function nameAll(
+  options: AssembleOptions,
+  placed: readonly Placed[],
+  canonical: ReadonlyMap<GraphValue, GraphValue>,
+  weights: Weights,
+  taken: Set<string>,
+): { nodes: OnnxNode[]; valueInfo: Map<string, ValueInfo>; outputs: ValueInfo[] } {
+  const names = new Map<GraphValue, string>();
+  for (const each of options.inputs) names.set(each, each.name ?? "");
+  const copies: { name: string; value: Value }[] = [];
+  for (const [name, value] of Object.entries(options.outputs)) {
+    const real = isTensor(value) ? value : (canonical.get(value) ?? value);
+    if (!isTensor(real) && real.kind === "node" && !names.has(real)) names.set(real, name);
+    else copies.push({ name, value: real });
+  }
+  const nodeNames = new Set<string>();
+  const nodes: OnnxNode[] = [];
+  const valueInfo = new Map<string, ValueInfo>();
+  for (const { node, inputs } of placed) {
+    const name = unique(node.name ?? `/${node.op}`, nodeNames);
+    const outputs = node.outputs.map((value, index) => {
+      const named = names.get(value);
+      if (named !== undefined) return named;
+      const made = unique(`${name}/output_${index}`, taken);
+      names.set(value, made);
+      valueInfo.set(made, { name: made, dtype: value.dtype, shape: value.shape });
+      return made;
+    });
+    const { op, domain, attributes } = node;
+    nodes.push({ op, domain, name, inputs: inputs.map((each) => sourceName(each, names)), outputs, attributes });
+  }
+  for (const { name, value } of copies) {
+    const from = isTensor(value)
+      ? weights.constant(value)
+      : value.kind === "parameter"
+        ? weights.parameter(value)
+        : (names.get(value) ?? "");
+    const node = { op: "Identity", domain: "", inputs: [from], outputs: [name], attributes: {} };
+    nodes.push({ ...node, name: unique(`/${name}/Identity`, nodeNames) });
+  }
+  const outputs = Object.entries(options.outputs).map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
+  return { nodes, valueInfo, outputs };
+}
+
+function sourceName(source: Source, names: ReadonlyMap<GraphValue, string>): string {
+  if (source.kind === "none") return "";
+  if (source.kind === "weight") return source.name;
+  return names.get(source.value) as string; // operands are placed before what uses them
+}
+
+/** `name`, or with the first number that makes it new; remembers it. */
+export function unique(name: string, taken: Set<string>): string {
+  let result = name;
+  for (let i = 1; taken.has(result); i++) result = `${name}_${i}`;
+  taken.add(result);
+  return result;
+}
+
+/** Initializers: parameters by name, constants by content. */
+class Weights {
+  readonly initializers = new Map<string, Initializer>();
+  private readonly constants = new Map<string, { name: string; tensor: Tensor }[]>();
+  private readonly seen = new Map<Tensor | GraphValue, string>();
+  private readonly origins = new Map<string, string>();
+
+  constructor(private readonly taken: Set<string>) {}
+
+  constant(tensor: Tensor): string {
+    const known = this.seen.get(tensor);
+    if (known !== undefined) return known;
+    const key = constantKey(tensor);
+    const alike = this.constants.get(key) ?? [];
+    const same = alike.find((each) => sameCodes(each.tensor, tensor));
+    const name = same?.name ?? unique(constantName(tensor), this.taken);
+    if (same === undefined) {
+      this.constants.set(key, [...alike, { name, tensor }]);
+      this.initializers.set(name, { name, dtype: tensor.dtype, shape: tensor.shape, data: lazyTensor(tensor) });
+    }
+    this.seen.set(tensor, name);
+    return name;
+  }
+
+  parameter(value: GraphValue): string {
+    const known = this.seen.get(value);
+    if (known !== undefined) return known;
+    const { data, name: wanted = "parameter", dtype, shape } = value;
+    if (data === undefined)
+      throw new LoomweightError({ code: "INVALID_NODE", problem: `parameter "${wanted}" has no data` });
+    const origin = data.origin && JSON.stringify([wanted, data.origin, dtype, shape]);
+    const shared = origin === undefined ? this.sameData(wanted, value) : this.origins.get(origin);
+    const name = shared ?? unique(wanted, this.taken);
+    if (shared === undefined) {
+      if (origin !== undefined) this.origins.set(origin, name);
+      this.initializers.set(name, { name, dtype, shape: data.shape, data });
+    }
+    this.seen.set(value, name);
+    return name;
+  }
+
+  private sameData(name: string, value: GraphValue): string | undefined {
+    return this.initializers.get(name)?.data === value.data ? name : undefined;
+  }
+}
+
+function constantName({ dtype, shape, ...rest }: Tensor): string {
+  const count = elementCount(shape);
+  if (shape.length > 1 || count > 8 || dtype === "string") return `/constants/${dtype}/${shape.join("x")}`;
+  const values = [
+    ...(contiguousData({ dtype, shape, ...rest }) as ArrayLike<number | bigint> & Iterable<number | bigint>),
+  ];
+  const words = values.map((value) => (Object.is(value, -0) ? "-0" : `${value}`));
+  return `/constants/${dtype}/${shape.length === 0 ? words[0] : `[${words}]`}`;
+}
+
+function constantKey(tensor: Tensor): string {
+  const data = contiguousData(tensor) as ArrayLike<number | bigint | string>;
+  let hash = 17;
+  const step = Math.max(1, Math.floor(data.length / 64));
+  for (let i = 0; i < data.length; i += step) {
+    const word = String(data[i]);
+    for (let j = 0; j < word.length; j++) hash = (Math.imul(hash, 31) + word.charCodeAt(j)) | 0;
+  }
+  return `${tensor.dtype} ${tensor.shape} ${hash}`;
+}
+
+function sameCodes(a: Tensor, b: Tensor): boolean {
+  const x = contiguousData(a) as ArrayLike<number | bigint | string>;
+  const y = contiguousData(b) as ArrayLike<number | bigint | string>;
+  for (let i = 0; i < x.length; i++) if (!Object.is(x[i], y[i])) return false;
+  return true;
+}
+
+function attributesKey(attributes: Attributes): string {
+  return Object.keys(attributes)
+    .sort()
+    .map((name) => `${name}=${attributeKey(attributes[name])}`)
+    .join(";");
+}
+
+function attributeKey({ type, value }: AttributeValue): string {
+  if (type === "string" || type === "strings") return `${type}:${JSON.stringify(value)}`;
+  if (type === "tensor") return `${type}:${constantKey(value)}:${[...(contiguousData(value) as Iterable<unknown>)]}`;
+  if (type === "int" || type === "float") return `${type}:${Object.is(value, -0) ? "-0" : value}`;
+  if (type === "ints" || type === "floats" || type === "raw") return `${type}:${[...value]}`;
+  return JSON.stringify([type, value], (_, part) =>
+    part instanceof Map ? [...part] : typeof part === "bigint" ? `${part}n` : part,
+  );
+}
+
+function duplicateName(name: string, wrongKind: boolean): LoomweightError {
+  return new LoomweightError({
+    code: "DUPLICATE_NAME",
+    problem: wrongKind ? `"${name}" is listed as an input but is none` : `"${name}" names two inputs or outputs`,
+    fix: wrongKind ? "List values made by `input`." : "Give every input and output a name of its own.",
+  });
+}
+
+function undeclaredInput({ name }: GraphValue): LoomweightError {
+  return new LoomweightError({
+    code: "UNDECLARED_INPUT",
+    problem: `the outputs need the input "${name}", which is not listed`,
+    fix: "Add it to `inputs` of assemble.",
+  });
+}
