@@ -1,0 +1,196 @@
+import { readFileSync } from "node:fs";
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { CommandContext } from "./context.ts";
+
+/** Options that every command takes. */
+export interface CommonOptions {
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly debug?: boolean;
+}
+
+/** Runs a command's work with its context; given by `main`. */
+export type Runner = (work: (context: CommandContext) => Promise<void>) => Promise<void>;
+
+/** The command line: names, arguments and options of every command. Its work is loaded when it is called. */
+export function createProgram(run: Runner): Command {
+  const program = new Command("loomweight")
+    .description("Merge, fold, quantize, export and run the weights of neural networks. No Python.")
+    .version(toolVersion(), "-V, --version", "print the version")
+    .option("--json", "print the result as JSON")
+    .option("-q, --quiet", "print results and errors only")
+    .option("--debug", "print the stack of an error")
+    .helpOption("-h, --help", "print this help")
+    .helpCommand("help [command]", "print the help of a command")
+    .showSuggestionAfterError()
+    .showHelpAfterError("Type loomweight --help for what there is.")
+    .configureHelp({ showGlobalOptions: true, styleTitle: (title) => title })
+    .addHelpText(
+      "after",
+      [
+        "",
+        "The main job:",
+        "  loomweight merge recipe.yml merged        # mergekit's recipes",
+        "  loomweight fold base adapter --out folded # PEFT adapters",
+        "  loomweight export merged web --dtype q4   # a folder that transformers.js loads",
+        '  loomweight run web "Once upon a time"',
+        "",
+        "Exit codes: 0 done, 1 the input is at fault, 2 usage, 130 interrupted.",
+      ].join("\n"),
+    );
+
+  program
+    .command("inspect")
+    .description("say what a checkpoint, model folder, adapter, export or ONNX file holds")
+    .argument("<path>", "a .safetensors or .onnx file, an index, or a folder")
+    .option("--tensors", "list every tensor, however many there are")
+    .action((path: string, options: { tensors?: boolean }) =>
+      run(async (context) => (await import("./commands/inspect.ts")).inspect(context, options, path)),
+    );
+
+  program
+    .command("diff")
+    .description("compare two checkpoints tensor by tensor")
+    .argument("<a>", "a checkpoint or model folder")
+    .argument("<b>", "another one")
+    .option("--all", "list equal tensors too")
+    .action((a: string, b: string, options: { all?: boolean }) =>
+      run(async (context) => (await import("./commands/diff.ts")).diff(context, options, a, b)),
+    );
+
+  program
+    .command("merge")
+    .description("merge models by a recipe (mergekit's YAML)")
+    .argument("<recipe>", "the recipe file")
+    .argument("<out>", "the folder to write; must not exist")
+    .option("--force", "replace the output folder if it exists")
+    .option("--allow-non-finite", "write NaN and infinities instead of stopping at them")
+    .addOption(seedOption("seed of the random methods"))
+    .option("--shard-size <size>", "largest weights file, such as 5GB", parseSize)
+    .action((recipe: string, out: string, options: MergeFlags) =>
+      run(async (context) => (await import("./commands/merge.ts")).merge(context, options, recipe, out)),
+    );
+
+  program
+    .command("fold")
+    .description("fold PEFT adapters into the weights of their base model")
+    .argument("<base>", "the base model's folder")
+    .argument("<adapter...>", "adapter folders, folded in this order")
+    .requiredOption("-o, --out <folder>", "the folder to write; must not exist")
+    .option("--force", "replace the output folder if it exists")
+    .option("--dtype <dtype>", "dtype of the folded weights: float32, float16 or bfloat16 (default: the base's)")
+    .option("--shard-size <size>", "largest weights file, such as 5GB", parseSize)
+    .action((base: string, adapters: string[], options: FoldFlags) =>
+      run(async (context) => (await import("./commands/fold.ts")).fold(context, options, base, adapters)),
+    );
+
+  program
+    .command("export")
+    .description("export a model as ONNX, as transformers.js and onnxruntime load it")
+    .argument("<model>", "the model's folder")
+    .argument("<out>", "the folder to write; must not exist")
+    .option("--dtype <list>", "fp32, fp16, q8, q4, q4f16, … separated by commas", parseList, ["fp32"])
+    .option("--task <task>", "what the model is to do (default: from its config.json)")
+    .option("--no-verify", "do not load and run the files after writing")
+    .option("--force", "replace the output folder if it exists")
+    .action((model: string, out: string, options: ExportFlags) =>
+      run(async (context) => (await import("./commands/export.ts")).exportCommand(context, options, model, out)),
+    );
+
+  program
+    .command("run")
+    .description("let a text model continue a prompt")
+    .argument("<model>", "an exported folder, or a model's folder")
+    .argument("<prompt>", "what to continue")
+    .option("--dtype <dtype>", "which file of an export to run: fp32, q8, q4, …")
+    .option("-n, --max-new-tokens <count>", "most tokens to write", parseCount, 100)
+    .addOption(seedOption("draw tokens at random from this seed (default: always the likeliest)"))
+    .option("--temperature <number>", "how freely to draw, above 0", parsePositive)
+    .option("--top-k <count>", "draw among this many likeliest tokens", parseCount)
+    .option("--top-p <share>", "draw among the likeliest tokens that make up this share", parseShare)
+    .option("--threads <count>", "threads to compute with", parseCount)
+    .action((model: string, prompt: string, options: RunFlags) =>
+      run(async (context) => (await import("./commands/run.ts")).runModel(context, options, model, prompt)),
+    );
+
+  return program;
+}
+
+export interface MergeFlags {
+  readonly force?: boolean;
+  readonly allowNonFinite?: boolean;
+  readonly seed?: number;
+  readonly shardSize?: number;
+}
+
+export interface FoldFlags {
+  readonly out: string;
+  readonly force?: boolean;
+  readonly dtype?: string;
+  readonly shardSize?: number;
+}
+
+export interface ExportFlags {
+  readonly dtype: readonly string[];
+  readonly task?: string;
+  readonly verify: boolean;
+  readonly force?: boolean;
+}
+
+export interface RunFlags {
+  readonly dtype?: string;
+  readonly maxNewTokens: number;
+  readonly seed?: number;
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly threads?: number;
+}
+
+/** The version of the installed package. */
+export function toolVersion(): string {
+  const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+  return manifest.version;
+}
+
+function seedOption(description: string): Option {
+  return new Option("--seed <number>", description).argParser((text: string) => {
+    if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(Number(text))) {
+      throw new InvalidArgumentError("A whole number from 0 to 9007199254740991 is needed.");
+    }
+    return Number(text);
+  });
+}
+
+/** "fp32,q4" → ["fp32", "q4"], without repetitions. */
+export function parseList(text: string): string[] {
+  const names = text.split(",").map((name) => name.trim());
+  if (names.some((name) => name === "")) throw new InvalidArgumentError("Names separated by commas are needed.");
+  return [...new Set(names)];
+}
+
+/** "5GB", "500 MB", "1.5GiB", "4096" → bytes. */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?$/i.exec(text.trim());
+  const power = match?.[2] === undefined ? 0 : "kmgt".indexOf(match[2].toLowerCase()) + 1;
+  const bytes = match === null ? Number.NaN : Math.floor(Number(match[1]) * (match[3] ? 1024 : 1000) ** power);
+  if (!Number.isSafeInteger(bytes) || bytes < 1) throw new InvalidArgumentError("A size such as 5GB is needed.");
+  return bytes;
+}
+
+export function parseCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text) || Number(text) < 1) throw new InvalidArgumentError("A whole number above 0 is needed.");
+  return Number(text);
+}
+
+function parsePositive(text: string): number {
+  const number = text.trim() === "" ? Number.NaN : Number(text);
+  if (!Number.isFinite(number) || number <= 0) throw new InvalidArgumentError("A number above 0 is needed.");
+  return number;
+}
+
+function parseShare(text: string): number {
+  const number = parsePositive(text);
+  if (number > 1) throw new InvalidArgumentError("A number above 0 and at most 1 is needed.");
+  return number;
+}

@@ -1,0 +1,43 @@
+// pnpm replay [area…]: replays recorded references (models, peft, mergekit, …) and says what passed and what did not.
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { startVitest } from "vitest/node";
+import { replayReporter } from "./reporter.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const areas = process.argv.slice(2).filter((word) => word !== "--");
+
+/** Replay files with their area: `models-fold.replay.test.ts` belongs to `models`. */
+function replayFiles(): { path: string; area: string }[] {
+  return readdirSync(join(root, "packages")).flatMap((name) => {
+    const folder = join(root, "packages", name, "test");
+    if (!existsSync(folder)) return [];
+    return readdirSync(folder)
+      .filter((file) => file.endsWith(".replay.test.ts"))
+      .map((file) => ({
+        path: join("packages", name, "test", file),
+        area: file.replace(/(-[a-z0-9-]+)?\.replay\.test\.ts$/, ""),
+      }));
+  });
+}
+
+const files = replayFiles();
+const known = [...new Set(files.map(({ area }) => area))].sort();
+const unknown = areas.filter((area) => !known.includes(area));
+if (unknown.length > 0) {
+  console.error(`unknown area ${unknown.join(", ")}; there are: ${known.join(", ")}`);
+  process.exit(2);
+}
+const chosen = files.filter(({ area }) => areas.length === 0 || areas.includes(area)).map(({ path }) => path);
+if (chosen.length === 0) {
+  console.error("no replay files found");
+  process.exit(1);
+}
+const vitest = await startVitest("test", chosen, {
+  root,
+  watch: false,
+  reporters: [replayReporter()],
+  testTimeout: 120_000,
+});
+await vitest.close();
