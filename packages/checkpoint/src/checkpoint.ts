@@ -115,4 +115,6 @@ export interface OutputFolder {
   commit(): Promise<void>;
   /** Removes the temporary folder; the previous output, if any, is untouched. Idempotent. */
   discard(): Promise<void>;
+  /** `discard` at once, for a process about to end (a signal): the temporary folder goes, open files are left to it. */
+  discardSync(): void;
 }

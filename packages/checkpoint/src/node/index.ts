@@ -1,1 +1,17 @@
-export {};
+export { fileSource } from "./file-source.ts";
+export { folderFileSet } from "./folder.ts";
+export { openCheckpoint, openModel } from "./open.ts";
+export { diskFileSystem, type OutputFileSystem } from "./output-file-system.ts";
+export {
+  createOutputFolder,
+  type FileOutputFolder,
+  type OutputFolderOptions,
+  withOutputFolder,
+} from "./output-folder.ts";
+export { type SaveSafetensorsOptions, saveSafetensors } from "./save.ts";
+export {
+  createTensorWriter,
+  type FileTensorWriter,
+  openPositionalWriter,
+  type PositionalWriter,
+} from "./tensor-writer.ts";
