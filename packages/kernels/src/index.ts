@@ -1,1 +1,6 @@
-export * from "./kernels.ts";
+export { codeBytes } from "./dtypes.ts";
+export { type ErrorDetails, escapeControls, LoomweightError } from "./errors.ts";
+export type { KernelOptions } from "./kernel-options.ts";
+export type { KernelDType, KernelFunctions, KernelMemory, Kernels } from "./kernels.ts";
+export { plainKernels } from "./plain/kernels.ts";
+export { createKernels, wasmSupported } from "./wasm-kernels.ts";

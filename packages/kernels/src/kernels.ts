@@ -5,23 +5,40 @@
  * Kernels work on memory that the set itself owns: `allocate` it, fill it (a file can be read straight into it), run,
  * and read the result out before `release`. The memory has a fixed size and never grows, so views stay attached.
  */
-export interface Kernels {
+export interface Kernels extends KernelMemory, KernelFunctions {
   readonly engine: "wasm" | "plain";
+}
+
+/** The memory of a kernel set: a stack of blocks. */
+export interface KernelMemory {
   /** Bytes that can be allocated in all. */
   readonly capacity: number;
   /** A zeroed block, 16-byte aligned. Throws `KERNEL_MEMORY` when the capacity is used up. */
-  allocate(bytes: number): Uint8Array;
+  allocate(bytes: number): Uint8Array<ArrayBuffer>;
+  /** A zeroed block of `count` float64 values. Throws `KERNEL_MEMORY` when the capacity is used up. */
+  allocateValues(count: number): Float64Array<ArrayBuffer>;
   /** Marks the present height of the stack of blocks; `release(mark)` frees every block allocated since. */
   mark(): number;
   release(mark: number): void;
+}
 
+/**
+ * What kernels compute. Every array is a view of the set's own memory (`KERNEL_ARGUMENT` otherwise, and where lengths
+ * do not fit); `out` may be one of the inputs, but blocks must not overlap partly. Where a result is NaN, the bits of
+ * that NaN are not defined in float64 arrays; codes written by `store` have one NaN per dtype.
+ */
+export interface KernelFunctions {
   // Casts. `codes` holds little-endian codes of `dtype`, any byte alignment; `values` float64, 8-byte aligned.
-  /** values[i] = value of codes[i], exactly. */
+  /** values[i] = value of codes[i]: exact, but for 64-bit integers beyond 2^53, which are rounded to nearest. */
   load(values: Float64Array, dtype: KernelDType, codes: Uint8Array): void;
-  /** codes[i] = values[i] rounded once, to nearest, ties to even; NaN stays NaN; overflow as IEEE (see `casts`). */
+  /**
+   * codes[i] = values[i] rounded once, to nearest, ties to even. Floats: NaN becomes the positive quiet NaN, overflow
+   * infinity, or NaN where the dtype has none (float8_e4m3fn above 464). float8_e8m0fnu: 0 gives 2^-127, negatives NaN.
+   * Integers: saturate, NaN gives 0. bool: all but 0 is true.
+   */
   store(dtype: KernelDType, codes: Uint8Array, values: Float64Array): void;
 
-  // Element-wise float64, each result rounded once per operation. Lengths are those of `out`.
+  // Element-wise float64, each result rounded once per operation. All arrays have the length of `out`.
   fill(out: Float64Array, value: number): void;
   /** out[i] += weight * value of codes[i]: load fused with a weighted sum. */
   addScaledCodes(out: Float64Array, dtype: KernelDType, codes: Uint8Array, weight: number): void;
@@ -34,11 +51,14 @@ export interface Kernels {
   /** out[i] = a[i] * scale + shift */
   affine(out: Float64Array, a: Float64Array, scale: number, shift: number): void;
   abs(out: Float64Array, a: Float64Array): void;
+  sqrt(out: Float64Array, a: Float64Array): void;
+  /** out[i] = a[i] held within low .. high; NaN stays NaN. */
+  clamp(out: Float64Array, a: Float64Array, low: number, high: number): void;
   /** out[i] = |a[i]| >= threshold ? a[i] : 0 */
   keepAbove(out: Float64Array, a: Float64Array, threshold: number): void;
   /**
    * Sign consensus of `inputs` (already weighted): sign = +1 where their sum >= 0, else -1; `sum` = sum of the entries
-   * with that sign; `weightSum` = sum of `weights` of those entries (zeros never agree).
+   * with that sign; `weightSum` = sum of `weights` of those entries (zeros never agree). At most 1024 inputs.
    */
   signConsensus(
     sum: Float64Array,
@@ -51,14 +71,25 @@ export interface Kernels {
   sum(a: Float64Array): number;
   sumAbs(a: Float64Array): number;
   dot(a: Float64Array, b: Float64Array): number;
+  /** Largest |a[i]|, 0 for none; NaN is passed over. */
   maxAbs(a: Float64Array): number;
   /** Index of the first NaN or infinity, -1 when there is none. */
   firstNonFinite(a: Float64Array): number;
-  /** counts[key] += 1 for each |a[i]|, key = bits of the float32 of |a[i]| shifted right by `shift`, where the bits above match `prefix`. For exact k-th largest by radix selection over a stream of tiles. */
+  /**
+   * Counts for an exact k-th largest magnitude by radix selection over a stream of tiles. The 64 bits of |a[i]| are four
+   * 16-bit digits; `counts` (65536 entries) is increased at digit `level` (0 = uppermost) of each |a[i]| whose digits
+   * above that one equal `prefix` (0n at level 0). Bits of magnitudes sort like their values, infinity and NaN last.
+   */
   countMagnitudes(counts: Uint32Array, a: Float64Array, level: 0 | 1 | 2 | 3, prefix: bigint): void;
 
   /** out [m, n] += alpha * a [m, k] x b [k, n], row-major float64. */
   gemm(out: Float64Array, a: Float64Array, b: Float64Array, m: number, n: number, k: number, alpha: number): void;
+
+  /**
+   * out[i] = 1 with `probability`, else 0: word start + i of the stream of `key` is below round(probability * 2^32).
+   * `key` comes from `createRandom(seed, name).key`; start is a whole number below 2^53.
+   */
+  bernoulliMask(out: Float64Array, key: readonly [number, number], start: number, probability: number): void;
 }
 
 /** dtypes that `load` and `store` know. */

@@ -1,0 +1,164 @@
+// float64 arithmetic, element by element: every operation rounds once. `out` may be one of the inputs.
+
+import { LIST_POINTERS, LIST_WEIGHTS } from "./layout";
+
+export function fill(out: usize, n: i32, value: f64): void {
+  const values = f64x2.splat(value);
+  const pairs = n & ~1;
+  for (let i = 0; i < pairs; i += 2) {
+    v128.store(out, values);
+    out += 16;
+  }
+  if (pairs < n) store<f64>(out, value);
+}
+
+export function addScaled(out: usize, x: usize, n: i32, weight: f64): void {
+  const weights = f64x2.splat(weight);
+  const blocks = n & ~3;
+  for (let i = 0; i < blocks; i += 4) {
+    v128.store(out, f64x2.add(v128.load(out), f64x2.mul(weights, v128.load(x))));
+    v128.store(out, f64x2.add(v128.load(out, 16), f64x2.mul(weights, v128.load(x, 16))), 16);
+    out += 32;
+    x += 32;
+  }
+  for (let i = blocks; i < n; i++) {
+    store<f64>(out, load<f64>(out) + weight * load<f64>(x));
+    out += 8;
+    x += 8;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function combine(operation: i32, a: v128, b: v128): v128 {
+  if (operation == 0) return f64x2.add(a, b);
+  if (operation == 1) return f64x2.sub(a, b);
+  if (operation == 2) return f64x2.mul(a, b);
+  return f64x2.div(a, b);
+}
+
+// @ts-ignore: decorator
+@inline
+function pairwise(operation: i32, out: usize, a: usize, b: usize, n: i32): void {
+  const blocks = n & ~3;
+  for (let i = 0; i < blocks; i += 4) {
+    v128.store(out, combine(operation, v128.load(a), v128.load(b)));
+    v128.store(out, combine(operation, v128.load(a, 16), v128.load(b, 16)), 16);
+    out += 32;
+    a += 32;
+    b += 32;
+  }
+  for (let i = blocks; i < n; i++) {
+    const result = combine(operation, v128.load64_splat(a), v128.load64_splat(b));
+    store<f64>(out, f64x2.extract_lane(result, 0));
+    out += 8;
+    a += 8;
+    b += 8;
+  }
+}
+
+export function add(out: usize, a: usize, b: usize, n: i32): void {
+  pairwise(0, out, a, b, n);
+}
+export function subtract(out: usize, a: usize, b: usize, n: i32): void {
+  pairwise(1, out, a, b, n);
+}
+export function multiply(out: usize, a: usize, b: usize, n: i32): void {
+  pairwise(2, out, a, b, n);
+}
+export function divide(out: usize, a: usize, b: usize, n: i32): void {
+  pairwise(3, out, a, b, n);
+}
+
+export function affine(out: usize, a: usize, n: i32, scale: f64, shift: f64): void {
+  const scales = f64x2.splat(scale);
+  const shifts = f64x2.splat(shift);
+  const pairs = n & ~1;
+  for (let i = 0; i < pairs; i += 2) {
+    v128.store(out, f64x2.add(f64x2.mul(v128.load(a), scales), shifts));
+    out += 16;
+    a += 16;
+  }
+  if (pairs < n) store<f64>(out, load<f64>(a) * scale + shift);
+}
+
+export function absolute(out: usize, a: usize, n: i32): void {
+  const pairs = n & ~1;
+  for (let i = 0; i < pairs; i += 2) {
+    v128.store(out, f64x2.abs(v128.load(a)));
+    out += 16;
+    a += 16;
+  }
+  if (pairs < n) store<f64>(out, abs(load<f64>(a)));
+}
+
+export function squareRoot(out: usize, a: usize, n: i32): void {
+  const pairs = n & ~1;
+  for (let i = 0; i < pairs; i += 2) {
+    v128.store(out, f64x2.sqrt(v128.load(a)));
+    out += 16;
+    a += 16;
+  }
+  if (pairs < n) store<f64>(out, sqrt(load<f64>(a)));
+}
+
+/** NaN stays NaN: both comparisons fail for it. */
+export function clamp(out: usize, a: usize, n: i32, low: f64, high: f64): void {
+  const lows = f64x2.splat(low);
+  const highs = f64x2.splat(high);
+  const pairs = n & ~1;
+  for (let i = 0; i < pairs; i += 2) {
+    v128.store(out, f64x2.pmin(f64x2.pmax(v128.load(a), lows), highs));
+    out += 16;
+    a += 16;
+  }
+  if (pairs < n) {
+    store<f64>(out, f64x2.extract_lane(f64x2.pmin(f64x2.pmax(v128.load64_splat(a), lows), highs), 0));
+  }
+}
+
+export function keepAbove(out: usize, a: usize, n: i32, threshold: f64): void {
+  const thresholds = f64x2.splat(threshold);
+  const pairs = n & ~1;
+  for (let i = 0; i < pairs; i += 2) {
+    const x = v128.load(a);
+    v128.store(out, v128.and(x, f64x2.ge(f64x2.abs(x), thresholds)));
+    out += 16;
+    a += 16;
+  }
+  if (pairs < n) {
+    const x = load<f64>(a);
+    store<f64>(out, abs(x) >= threshold ? x : 0);
+  }
+}
+
+/** The pointers and weights of the inputs lie in the list area. */
+export function signConsensus(sum: usize, weightSum: usize, inputs: i32, n: i32): void {
+  const zero = f64x2.splat(0);
+  for (let i = 0; i < n; i += 2) {
+    const at = (<usize>i) << 3;
+    const last = i + 1 == n;
+    let total = zero;
+    for (let j = 0; j < inputs; j++) {
+      const pointer = (<usize>load<u32>(LIST_POINTERS + ((<usize>j) << 2))) + at;
+      total = f64x2.add(total, last ? v128.load64_zero(pointer) : v128.load(pointer));
+    }
+    const positive = f64x2.ge(total, zero);
+    let agreed = zero;
+    let weights = zero;
+    for (let j = 0; j < inputs; j++) {
+      const pointer = (<usize>load<u32>(LIST_POINTERS + ((<usize>j) << 2))) + at;
+      const x = last ? v128.load64_zero(pointer) : v128.load(pointer);
+      const agrees = v128.bitselect(f64x2.gt(x, zero), f64x2.lt(x, zero), positive);
+      agreed = f64x2.add(agreed, v128.and(x, agrees));
+      weights = f64x2.add(weights, v128.and(v128.load64_splat(LIST_WEIGHTS + ((<usize>j) << 3)), agrees));
+    }
+    if (last) {
+      store<f64>(sum + at, f64x2.extract_lane(agreed, 0));
+      store<f64>(weightSum + at, f64x2.extract_lane(weights, 0));
+    } else {
+      v128.store(sum + at, agreed);
+      v128.store(weightSum + at, weights);
+    }
+  }
+}

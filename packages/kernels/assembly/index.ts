@@ -1,0 +1,6 @@
+export * from "./elementwise";
+export * from "./gemm";
+export * from "./load";
+export * from "./random";
+export * from "./reduce";
+export * from "./store";

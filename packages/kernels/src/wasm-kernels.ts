@@ -1,0 +1,155 @@
+import { checked } from "./checks.ts";
+import { wasmBase64 } from "./generated/kernels.wasm.ts";
+import { defaultBytes, type KernelOptions, memoryBytes } from "./kernel-options.ts";
+import type { KernelDType, KernelFunctions, Kernels } from "./kernels.ts";
+import { layout } from "./layout.ts";
+import { createMemory } from "./memory.ts";
+import { plainKernels } from "./plain/kernels.ts";
+import { smallFloatValues } from "./small-floats.ts";
+
+type Export = (...values: (number | bigint)[]) => number;
+type Exports = Readonly<Record<string, Export>>;
+
+const pageBytes = 65536;
+
+/** The module is compiled at most once; undefined where the engine refuses it. */
+let compiled: { module: WebAssembly.Module | undefined } | undefined;
+
+function compile(): WebAssembly.Module | undefined {
+  if (compiled === undefined) {
+    let module: WebAssembly.Module | undefined;
+    try {
+      module = new WebAssembly.Module(Uint8Array.from(atob(wasmBase64), (character) => character.charCodeAt(0)));
+    } catch {
+      // No WebAssembly, no SIMD, or a content security policy that forbids it: the plain kernels give the same results.
+    }
+    compiled = { module };
+  }
+  return compiled.module;
+}
+
+/** Whether `createKernels` gives WebAssembly kernels here. */
+export function wasmSupported(): boolean {
+  return compile() !== undefined;
+}
+
+/**
+ * A kernel set with memory of its own: WebAssembly SIMD where the engine has it, else `plainKernels`. Results are the
+ * same bytes. Throws `KERNEL_ARGUMENT` for bad `bytes`; `RangeError` of the engine when the memory cannot be had.
+ */
+export function createKernels(options: KernelOptions = {}): Kernels {
+  const module = compile();
+  if (module === undefined) return plainKernels(options);
+  const pages = Math.ceil((layout.user + memoryBytes(options.bytes ?? defaultBytes)) / pageBytes);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  const instance = new WebAssembly.Instance(module, { env: { memory } });
+  const { buffer } = memory;
+  for (const [dtype, at] of [
+    ["float8_e4m3fn", layout.e4m3Values],
+    ["float8_e5m2", layout.e5m2Values],
+    ["float8_e8m0fnu", layout.e8m0Values],
+  ] as const) {
+    new Float64Array(buffer, at, 256).set(smallFloatValues(dtype));
+  }
+  const functions = wasmFunctions(instance.exports as unknown as Exports, buffer);
+  return { engine: "wasm", ...createMemory(buffer, layout.user), ...checked(functions, buffer) };
+}
+
+const exportSuffix: Readonly<Record<KernelDType, string>> = {
+  float64: "Float64",
+  float32: "Float32",
+  float16: "Float16",
+  bfloat16: "Bfloat16",
+  float8_e4m3fn: "Float8E4m3fn",
+  float8_e5m2: "Float8E5m2",
+  float8_e8m0fnu: "Float8E8m0fnu",
+  int8: "Int8",
+  uint8: "Uint8",
+  int16: "Int16",
+  uint16: "Uint16",
+  int32: "Int32",
+  uint32: "Uint32",
+  int64: "Int64",
+  uint64: "Uint64",
+  bool: "Bool",
+};
+
+function byDType(exports: Exports, prefix: string): Readonly<Record<KernelDType, Export>> {
+  const entries = Object.entries(exportSuffix).map(([dtype, suffix]) => [dtype, exports[`${prefix}${suffix}`]]);
+  return Object.fromEntries(entries) as Record<KernelDType, Export>;
+}
+
+/** The exports of the module, taking views where they take addresses. */
+function wasmFunctions(exports: Exports, buffer: ArrayBuffer): KernelFunctions {
+  const loaders = byDType(exports, "load");
+  const storers = byDType(exports, "store");
+  const adders = byDType(exports, "addScaled");
+  const pointers = new Uint32Array(buffer, layout.listPointers, 1024);
+  const listWeights = new Float64Array(buffer, layout.listWeights, 1024);
+  return {
+    load(values, dtype, codes) {
+      loaders[dtype](values.byteOffset, codes.byteOffset, values.length);
+    },
+    store(dtype, codes, values) {
+      storers[dtype](codes.byteOffset, values.byteOffset, values.length);
+    },
+    fill(out, value) {
+      exports.fill(out.byteOffset, out.length, value);
+    },
+    addScaledCodes(out, dtype, codes, weight) {
+      adders[dtype](out.byteOffset, codes.byteOffset, out.length, weight);
+    },
+    addScaled(out, x, weight) {
+      exports.addScaled(out.byteOffset, x.byteOffset, out.length, weight);
+    },
+    add(out, a, b) {
+      exports.add(out.byteOffset, a.byteOffset, b.byteOffset, out.length);
+    },
+    subtract(out, a, b) {
+      exports.subtract(out.byteOffset, a.byteOffset, b.byteOffset, out.length);
+    },
+    multiply(out, a, b) {
+      exports.multiply(out.byteOffset, a.byteOffset, b.byteOffset, out.length);
+    },
+    divide(out, a, b) {
+      exports.divide(out.byteOffset, a.byteOffset, b.byteOffset, out.length);
+    },
+    affine(out, a, scale, shift) {
+      exports.affine(out.byteOffset, a.byteOffset, out.length, scale, shift);
+    },
+    abs(out, a) {
+      exports.absolute(out.byteOffset, a.byteOffset, out.length);
+    },
+    sqrt(out, a) {
+      exports.squareRoot(out.byteOffset, a.byteOffset, out.length);
+    },
+    clamp(out, a, low, high) {
+      exports.clamp(out.byteOffset, a.byteOffset, out.length, low, high);
+    },
+    keepAbove(out, a, threshold) {
+      exports.keepAbove(out.byteOffset, a.byteOffset, out.length, threshold);
+    },
+    signConsensus(sum, weightSum, inputs, weights) {
+      for (let j = 0; j < inputs.length; j++) {
+        pointers[j] = inputs[j].byteOffset;
+        listWeights[j] = weights[j];
+      }
+      exports.signConsensus(sum.byteOffset, weightSum.byteOffset, inputs.length, sum.length);
+    },
+    sum: (a) => exports.sum(a.byteOffset, a.length),
+    sumAbs: (a) => exports.sumAbs(a.byteOffset, a.length),
+    dot: (a, b) => exports.dot(a.byteOffset, b.byteOffset, a.length),
+    maxAbs: (a) => exports.maxAbs(a.byteOffset, a.length),
+    firstNonFinite: (a) => exports.firstNonFinite(a.byteOffset, a.length),
+    countMagnitudes(counts, a, level, prefix) {
+      exports.countMagnitudes(counts.byteOffset, a.byteOffset, a.length, level, prefix);
+    },
+    gemm(out, a, b, m, n, k, alpha) {
+      exports.gemm(out.byteOffset, a.byteOffset, b.byteOffset, m, n, k, alpha);
+    },
+    bernoulliMask(out, key, start, probability) {
+      const threshold = Math.round(probability * 2 ** 32);
+      exports.bernoulliMask(out.byteOffset, out.length, key[0], key[1], start, threshold);
+    },
+  };
+}
