@@ -49,5 +49,10 @@ export const floors: readonly Floor[] = [
     group: "tools",
     holds: "tasks, dtypes and folders for transformers.js and onnxruntime",
   },
-  { folder: "cli", floor: 10, group: "tools", holds: "the `loomweight` command" },
+  {
+    folder: "cli",
+    floor: 10,
+    group: "tools",
+    holds: "the `loomweight` command: inspect, diff, merge, fold, export, run",
+  },
 ];
