@@ -1,1 +1,15 @@
-export {};
+export { type BuildModelOptions, type BuiltModel, buildModel, detectTask, familyOf } from "./build.ts";
+export type { TiedHead } from "./components/heads.ts";
+export type { Fuse, Module } from "./components/module.ts";
+export { type ConfigReader, invalidConfig, type NumberField, readConfigFields } from "./config-reader.ts";
+export { families } from "./families.ts";
+export {
+  type AnyFamily,
+  defineFamily,
+  type FamilyBuild,
+  type FamilyGraph,
+  type HeadNames,
+  type ModelFamily,
+} from "./family.ts";
+export { isTask, type Task, tasks } from "./tasks.ts";
+export { type ComputeDType, type Weights, type WeightsOptions, weightsOf } from "./weights.ts";

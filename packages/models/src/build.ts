@@ -1,0 +1,149 @@
+import type { ModelFolder } from "@loomweight/checkpoint";
+import { assemble, type OnnxModel } from "@loomweight/graph";
+import { LoomweightError, unknownName } from "@loomweight/tensor";
+import type { TiedHead } from "./components/heads.ts";
+import type { Fuse } from "./components/module.ts";
+import { type ConfigReader, readConfigFields } from "./config-reader.ts";
+import { families as allFamilies } from "./families.ts";
+import type { AnyFamily, ModelFamily } from "./family.ts";
+import { harmlessFields } from "./harmless-fields.ts";
+import { isTask, type Task, tasks } from "./tasks.ts";
+import { requireEqualHeads } from "./tied-head.ts";
+import { type ComputeDType, weightsOf } from "./weights.ts";
+
+export interface BuildModelOptions {
+  /** dtype of weights and arithmetic; inputs and outputs stay float32. Default "float32". */
+  readonly dtype?: ComputeDType;
+  /** dtype of the cache inputs and outputs. Default "float32". */
+  readonly cacheDtype?: ComputeDType;
+  /** Which operators the graph may use; default "onnxruntime": fused ones that its CPU, WebAssembly and WebGPU providers have. */
+  readonly fuse?: Fuse;
+  /** How a head tied to the embedding is written; default "shared". */
+  readonly tiedHead?: TiedHead;
+  /** Fields of config.json that are known to have no effect, beside those this package knows. */
+  readonly ignoreConfig?: readonly string[];
+  /** Tensors of the checkpoint that may stay unused, beside those the family knows. */
+  readonly ignoreTensors?: readonly RegExp[];
+  /** Families to choose from; default all. */
+  readonly families?: readonly AnyFamily[];
+}
+
+/** A model as a graph. */
+export interface BuiltModel {
+  readonly family: string;
+  readonly task: Task;
+  /** Weights are read when it is written. */
+  readonly model: OnnxModel;
+}
+
+/**
+ * The graph of a model folder for a task. Inputs and outputs are named as transformers.js feeds and reads them; weights
+ * keep the checkpoint's names and are read, cast and transposed when the model is written. Throws `MISSING_CONFIG`,
+ * `UNKNOWN_FAMILY`, `INVALID_CONFIG`, `UNKNOWN_CONFIG_FIELD`, `UNSUPPORTED_TASK`, `MISSING_TENSOR`, `SHAPE_MISMATCH`,
+ * `UNUSED_TENSORS`, `TIED_HEAD_DIFFERS`.
+ */
+export async function buildModel(
+  folder: Pick<ModelFolder, "location" | "config" | "checkpoint">,
+  task: Task = detectTask(folder),
+  options: BuildModelOptions = {},
+): Promise<BuiltModel> {
+  const { dtype = "float32", cacheDtype = "float32", fuse = "onnxruntime", tiedHead = "shared" } = options;
+  const family = familyOf(folder, options.families);
+  if (!isTask(task)) throw unknownName({ kind: "task", name: String(task), known: tasks, option: "task" });
+  if (!family.tasks.includes(task)) {
+    throw new LoomweightError({
+      code: "UNSUPPORTED_TASK",
+      problem: `${family.name} is not built for ${task}`,
+      option: "task",
+      expected: family.tasks.join(", "),
+    });
+  }
+  const fields = configFields(folder);
+  const config = readFamilyConfig(family, fields, options.ignoreConfig ?? []);
+  const weights = weightsOf(folder.checkpoint, { dtype, basePrefix: family.basePrefix, configFile: fields.file });
+  const head = family.headNames?.(config, task);
+  if (head !== undefined) await requireEqualHeads(folder.checkpoint, weights, head);
+
+  const model = { path: "", weights, fuse };
+  const { inputs, outputs } = family.build({ config, model, task, dtype, cacheDtype, tiedHead });
+  refuseUnused(folder.checkpoint.location, weights.unused([...family.unneeded, ...(options.ignoreTensors ?? [])]));
+  return { family: family.name, task, model: assemble({ name: `${family.name} ${task}`, inputs, outputs }) };
+}
+
+/** The task that the class named first in config.json's `architectures` stands for. */
+export function detectTask(folder: Pick<ModelFolder, "location" | "config">): Task {
+  const family = familyOf(folder);
+  const fields = configFields(folder);
+  const named = fields.texts("architectures")?.[0];
+  if (named !== undefined && Object.hasOwn(family.architectures, named)) return family.architectures[named];
+  throw fields.refuse(
+    "architectures",
+    `first one of ${Object.keys(family.architectures).join(", ")}`,
+    `Name the task yourself: ${family.tasks.join(", ")}.`,
+  );
+}
+
+/** The family that `model_type` names. Throws `UNKNOWN_FAMILY`. */
+export function familyOf(
+  folder: Pick<ModelFolder, "location" | "config">,
+  known: readonly AnyFamily[] = allFamilies,
+): AnyFamily {
+  const type = configFields(folder).text("model_type");
+  const family = known.find(({ modelTypes }) => type !== undefined && modelTypes.includes(type));
+  if (family !== undefined) return family;
+  throw unknownName({
+    kind: "model_type",
+    name: type ?? "",
+    known: known.flatMap(({ modelTypes }) => modelTypes),
+    code: "UNKNOWN_FAMILY",
+    file: configName(folder),
+    fix: `Families that are built: ${known.map(({ name }) => name).join(", ")}.`,
+  });
+}
+
+function configFields(folder: Pick<ModelFolder, "location" | "config">): ConfigReader {
+  if (folder.config === undefined) {
+    throw new LoomweightError({
+      code: "MISSING_CONFIG",
+      problem: "there is no config.json",
+      file: folder.location,
+      fix: "A graph is built from the configuration beside the weights; copy it from the model's repository.",
+    });
+  }
+  return readConfigFields(folder.config, configName(folder));
+}
+
+const configName = ({ location }: { location: string }) => `${location.replace(/[/\\]$/, "")}/config.json`;
+
+/** Reads what the family asks for, then refuses what nobody read. */
+function readFamilyConfig<C>(family: ModelFamily<C>, fields: ConfigReader, ignored: readonly string[]): C {
+  const ignore = new Set(ignored);
+  const visible: ConfigReader = {
+    ...fields,
+    only(field, values, meaning) {
+      if (!ignore.has(field)) fields.only(field, values, meaning);
+    },
+  };
+  visible.only("quantization_config", [], "quantized checkpoints are not built; export from the original weights");
+  visible.only("auto_map", [], "the folder brings model code of its own, which is never run");
+  visible.only("is_encoder_decoder", [false], "this family is no encoder-decoder");
+  const pruned = fields.value("pruned_heads");
+  if (pruned !== undefined && JSON.stringify(pruned) !== "{}") {
+    throw fields.refuse("pruned_heads", "{}", "Models with pruned heads are not built yet.");
+  }
+  const config = family.readConfig(visible);
+  fields.finish(new Set([...harmlessFields, ...ignore]));
+  return config;
+}
+
+function refuseUnused(location: string, unused: readonly string[]): void {
+  if (unused.length === 0) return;
+  const shown = unused.slice(0, 5).map((name) => `"${name}"`);
+  throw new LoomweightError({
+    code: "UNUSED_TENSORS",
+    problem: `${unused.length} ${unused.length === 1 ? "tensor has" : "tensors have"} no place in the model that config.json describes`,
+    file: location,
+    found: `${shown.join(", ")}${unused.length > shown.length ? ", …" : ""}`,
+    fix: "Check that configuration and weights belong together, or list them under the option ignoreTensors.",
+  });
+}

@@ -1,0 +1,83 @@
+import { cast, expand, type GraphValue, input, shapeOf, sub, type Value } from "@loomweight/graph";
+import { fromData } from "@loomweight/tensor";
+import type { Task } from "../tasks.ts";
+import type { ComputeDType } from "../weights.ts";
+import { causalBias, length } from "./mask.ts";
+
+/** Keys and values of a layer, [batch, kvHeads, tokens, headDim] each, keys already rotated. */
+export interface KeyValues {
+  readonly key: Value;
+  readonly value: Value;
+}
+
+/** What every layer of a decoder shares. */
+export interface DecoderInputs {
+  readonly inputIds: GraphValue;
+  readonly attentionMask: GraphValue;
+  readonly positionIds: GraphValue;
+  /** One per layer; undefined where the task keeps no cache. */
+  readonly past: readonly KeyValues[] | undefined;
+  /** All inputs in the order of the graph. */
+  readonly all: readonly GraphValue[];
+  readonly dtype: ComputeDType;
+  /** Score bias [batch, 1, sequence, total] for a window (undefined: all earlier keys). */
+  bias(window: number | undefined): Value;
+  /** What GroupQueryAttention takes for lengths: int32 [batch], total − 1 in every row, and the int32 total. */
+  lengths(): { readonly lastColumns: Value; readonly total: Value };
+}
+
+export interface DecoderOptions {
+  readonly task: Task;
+  readonly layers: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly dtype: ComputeDType;
+  /** dtype of the cache inputs and outputs. */
+  readonly cacheDtype: ComputeDType;
+}
+
+const sequenceLength = "sequence_length";
+const pastLength = "past_sequence_length";
+
+/**
+ * The inputs of a decoder as transformers.js feeds them: input_ids [batch, sequence], attention_mask [batch, past +
+ * sequence], position_ids [batch, sequence], and for text generation past_key_values.N.key and .value [batch, kvHeads,
+ * past, headDim]. Number and size of heads are numbers there, since unknown symbols are taken for 0.
+ */
+export function decoderInputs(options: DecoderOptions): DecoderInputs {
+  const { task, layers, kvHeads, headDim, dtype, cacheDtype } = options;
+  const cached = task === "text-generation";
+  const total = cached ? `${pastLength} + ${sequenceLength}` : sequenceLength;
+  const inputIds = input("input_ids", "int64", ["batch_size", sequenceLength]);
+  const attentionMask = input("attention_mask", "int64", ["batch_size", total]);
+  const positionIds = input("position_ids", "int64", ["batch_size", sequenceLength]);
+  const cacheShape = ["batch_size", kvHeads, pastLength, headDim];
+  const caches = Array.from({ length: cached ? layers : 0 }, (_, layer) => ({
+    key: input(`past_key_values.${layer}.key`, cacheDtype, cacheShape),
+    value: input(`past_key_values.${layer}.value`, cacheDtype, cacheShape),
+  }));
+  return {
+    inputIds,
+    attentionMask,
+    positionIds,
+    past: cached ? caches.map(({ key, value }) => ({ key: cast(key, dtype), value: cast(value, dtype) })) : undefined,
+    all: [inputIds, attentionMask, positionIds, ...caches.flatMap(({ key, value }) => [key, value])],
+    dtype,
+    bias: (window) => causalBias({ attentionMask, inputIds, window, dtype }),
+    lengths() {
+      const total = length(attentionMask);
+      const one = fromData("int32", Int32Array.of(1), []);
+      return { lastColumns: expand(sub(total, one), shapeOf(attentionMask, { start: 0, end: 1 })), total };
+    },
+  };
+}
+
+/** The graph's cache outputs: present.N.key and .value [batch, kvHeads, past + sequence, headDim]. */
+export function cacheOutputs(presents: readonly KeyValues[], cacheDtype: ComputeDType): Record<string, Value> {
+  const outputs: Record<string, Value> = {};
+  for (const [layer, { key, value }] of presents.entries()) {
+    outputs[`present.${layer}.key`] = cast(key, cacheDtype);
+    outputs[`present.${layer}.value`] = cast(value, cacheDtype);
+  }
+  return outputs;
+}

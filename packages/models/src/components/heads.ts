@@ -1,0 +1,65 @@
+import { cast, gemm, matMul, reshape, shapeOf, slice, squeeze, type Value } from "@loomweight/graph";
+import type { ConfigReader } from "../config-reader.ts";
+import { linear } from "./linear.ts";
+import { inside, type Module, pathOf } from "./module.ts";
+
+/**
+ * How a head that is tied to the embedding is written. "shared": the graph holds the table once and the head reads it
+ * transposed. "separate": the head has a weight of its own, [hidden, vocabulary], read from the same tensor; a quantizer
+ * then replaces it, so that only its quantized form is stored.
+ */
+export type TiedHead = "shared" | "separate";
+
+export interface LanguageHeadOptions {
+  readonly hiddenSize: number;
+  readonly vocabSize: number;
+  /** Full name of the embedding table, where the head is tied to it. */
+  readonly tiedTo: string | undefined;
+  readonly tiedHead: TiedHead;
+}
+
+/** The head `name` below `parent` ("lm_head"): hidden states [batch, sequence, hidden] → x · Wᵀ [batch, sequence, vocabulary]. */
+export function languageHead(parent: Module, name: string, x: Value, options: LanguageHeadOptions): Value {
+  const { hiddenSize, vocabSize, tiedTo, tiedHead } = options;
+  return inside(parent, name, (head) => {
+    const { weights } = head;
+    const shape = [vocabSize, hiddenSize] as const;
+    const own = pathOf(head, "weight");
+    if (tiedTo === undefined) return matMul(x, weights.matrix(own, shape));
+    if (tiedHead === "separate") return matMul(x, weights.matrix(tiedTo, shape, own));
+    const rows = gemm(reshape(x, [-1, hiddenSize]), weights.tensor(tiedTo, shape), undefined, { transB: true });
+    const leading = (axis: number) => shapeOf(x, { start: axis, end: axis + 1 });
+    return reshape(rows, [leading(0), leading(1), vocabSize]);
+  });
+}
+
+/** Logits leave a graph as float32, whatever it computes in. */
+export function logitsOutput(logits: Value): Value {
+  return cast(logits, "float32");
+}
+
+/** Hidden states of the first token: [batch, sequence, hidden] → [batch, hidden]. */
+export function firstToken(x: Value): Value {
+  return squeeze(slice(x, { axes: [1], starts: [0], ends: [1] }), [1]);
+}
+
+/** The linear layer "classifier" on pooled states: [batch, hidden] → [batch, labels]. Counts the labels from the weights where the configuration does not say. */
+export function classifier(
+  model: Module,
+  x: Value,
+  options: { hiddenSize: number; labels: number | undefined },
+): Value {
+  const { hiddenSize, labels = model.weights.shapeOf("classifier.weight")[0] } = options;
+  return linear(model, "classifier", x, { inFeatures: hiddenSize, outFeatures: labels, bias: true });
+}
+
+/** Number of labels as `id2label` or `num_labels` says; undefined when neither is there. */
+export function countLabels(config: ConfigReader): number | undefined {
+  const names = config.value("id2label");
+  const stated = config.has("num_labels") ? config.size("num_labels") : undefined;
+  if (names === undefined) return stated;
+  if (typeof names !== "object" || names === null) throw config.refuse("id2label", "an object from label ids to names");
+  const count = Object.keys(names).length;
+  if (stated !== undefined && stated !== count) throw config.refuse("num_labels", `${count}, as id2label says`);
+  return count;
+}

@@ -1,0 +1,66 @@
+import {
+  and,
+  cast,
+  greater,
+  lessOrEqual,
+  range,
+  shapeOf,
+  squeeze,
+  sub,
+  unsqueeze,
+  type Value,
+  where,
+} from "@loomweight/graph";
+import { fromData } from "@loomweight/tensor";
+import type { ComputeDType } from "../weights.ts";
+
+/** Score bias of a decoder, [batch, 1, sequence, total]: 0 where a query sees a key, else very negative. */
+export interface CausalBiasOptions {
+  /** int64 [batch, total]: 1 = real, for cached and new tokens. */
+  readonly attentionMask: Value;
+  /** int64 [batch, sequence]: the new tokens, the last columns of the total. */
+  readonly inputIds: Value;
+  /** How many keys a query sees, itself included; default all before it. */
+  readonly window?: number;
+  readonly dtype: ComputeDType;
+}
+
+/**
+ * A query sees the real keys up to its own column, with a window W only the last W of them. Columns count from the
+ * first cached token on, padding included, so rows padded on the left are right at every real position.
+ */
+export function causalBias({ attentionMask, inputIds, window, dtype }: CausalBiasOptions): Value {
+  const total = length(attentionMask);
+  const keys = range(int32(0), total, int32(1)); // [total]
+  const queries = unsqueeze(range(sub(total, length(inputIds)), total, int32(1)), [1]); // [sequence, 1]
+  const earlier = lessOrEqual(keys, queries);
+  const seen = window === undefined ? earlier : and(earlier, greater(keys, sub(queries, int32(window))));
+  return biasOf(and(seen, realKeys(attentionMask)), dtype);
+}
+
+/** Score bias of an encoder, [batch, 1, 1, sequence]: every query sees every real key. */
+export function paddingBias(attentionMask: Value, dtype: ComputeDType): Value {
+  return biasOf(realKeys(attentionMask), dtype);
+}
+
+/** Size of axis 1, as an int32 scalar: comparisons of 64-bit integers have no kernel on GPUs. */
+export function length(value: Value): Value {
+  return cast(squeeze(shapeOf(value, { start: 1, end: 2 }), [0]), "int32");
+}
+
+function realKeys(attentionMask: Value): Value {
+  return unsqueeze(cast(attentionMask, "bool"), [1, 2]);
+}
+
+/**
+ * The masked value is finite, so that a row whose every key is masked (a padded query) stays finite: softmax makes it
+ * a mix that nothing real reads. In float16 its sum with a score must not overflow.
+ */
+function biasOf(seen: Value, dtype: ComputeDType): Value {
+  const masked = dtype === "float16" ? -3e4 : -3.4028234663852886e38;
+  const bias = where(seen, scalar(0), scalar(masked));
+  return dtype === "float32" ? bias : cast(bias, dtype);
+}
+
+const scalar = (value: number) => fromData("float32", Float32Array.of(value), []);
+const int32 = (value: number) => fromData("int32", Int32Array.of(value), []);

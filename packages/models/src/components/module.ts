@@ -1,0 +1,30 @@
+import { type GraphValue, named } from "@loomweight/graph";
+import type { Weights } from "../weights.ts";
+
+/**
+ * Which operators a graph is built from. "none": standard ONNX only, runs anywhere. "onnxruntime": also the fused
+ * operators of onnxruntime that its CPU, WebAssembly and WebGPU providers all have.
+ */
+export type Fuse = "none" | "onnxruntime";
+
+/** Where in a model the code now builds: names of weights and nodes follow from `path` ("model.layers.0.mlp"). */
+export interface Module {
+  readonly path: string;
+  readonly weights: Weights;
+  readonly fuse: Fuse;
+}
+
+/** Builds the child `name` of a module: its weights are found, and its nodes named, below that name. Synchronous. */
+export function inside<T>(parent: Module, name: string, build: (module: Module) => T): T {
+  return named(name.replaceAll(".", "/"), () => build({ ...parent, path: pathOf(parent, name) }));
+}
+
+/** Full name of something below a module. */
+export function pathOf(module: Module, name: string): string {
+  return module.path === "" ? name : `${module.path}.${name}`;
+}
+
+/** The module's own weight `name`, as stored. */
+export function weight(module: Module, name: string, shape: readonly number[]): GraphValue {
+  return module.weights.tensor(pathOf(module, name), shape);
+}

@@ -1,0 +1,39 @@
+import {
+  add,
+  cast,
+  div,
+  layerNormalization,
+  mul,
+  reduceMean,
+  simplifiedLayerNormalization,
+  sqrt,
+  type Value,
+} from "@loomweight/graph";
+import { inside, type Module, weight } from "./module.ts";
+
+export interface NormOptions {
+  /** Size of the last axis. */
+  readonly size: number;
+  readonly epsilon: number;
+}
+
+/** LayerNorm over the last axis: (x − mean) / sqrt(var + ε) · weight + bias. Ba et al. 2016, arXiv:1607.06450. */
+export function layerNorm(parent: Module, name: string, x: Value, { size, epsilon }: NormOptions): Value {
+  return inside(parent, name, (module) =>
+    layerNormalization(x, weight(module, "weight", [size]), weight(module, "bias", [size]), { axis: -1, epsilon }),
+  );
+}
+
+/**
+ * RMSNorm over the last axis: x / sqrt(mean(x²) + ε) · weight, normalised in float32.
+ * Zhang and Sennrich 2019, arXiv:1910.07467.
+ */
+export function rmsNorm(parent: Module, name: string, x: Value, { size, epsilon }: NormOptions): Value {
+  return inside(parent, name, (module) => {
+    const scale = weight(module, "weight", [size]);
+    if (module.fuse === "onnxruntime") return simplifiedLayerNormalization(x, scale, { axis: -1, epsilon });
+    const wide = cast(x, "float32");
+    const normed = div(wide, sqrt(add(reduceMean(mul(wide, wide), [-1], true), epsilon)));
+    return mul(cast(normed, module.weights.dtype), scale);
+  });
+}

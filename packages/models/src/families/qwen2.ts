@@ -1,0 +1,71 @@
+import { readActivation } from "../components/activation.ts";
+import {
+  decoderEmbedding,
+  decoderHead,
+  type PreNormDecoderConfig,
+  preNormDecoder,
+} from "../components/pre-norm-decoder.ts";
+import { readRope } from "../components/rope.ts";
+import type { ConfigReader } from "../config-reader.ts";
+import { readDecoderSizes, readLayerTypes } from "../decoder-config.ts";
+import { defineFamily } from "../family.ts";
+
+/**
+ * Qwen2 and Qwen2.5: Llama with a bias on q, k and v (no field says so) and none on o. A sliding window counts only with
+ * `use_sliding_window`, in the layers that `layer_types` names or, without it, from `max_window_layers` on.
+ * Source: Yang et al. 2024, arXiv:2407.10671.
+ */
+export const qwen2 = defineFamily<PreNormDecoderConfig>({
+  name: "qwen2",
+  source: "arXiv:2407.10671",
+  modelTypes: ["qwen2"],
+  architectures: { Qwen2ForCausalLM: "text-generation", Qwen2Model: "feature-extraction" },
+  tasks: ["text-generation", "feature-extraction"],
+  basePrefix: "model.",
+  unneeded: [/rotary_emb\.inv_freq$/],
+
+  readConfig(config) {
+    const sizes = readDecoderSizes(config, {
+      vocab_size: 151936,
+      hidden_size: 4096,
+      intermediate_size: 22016,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      num_key_value_heads: 32,
+    });
+    return {
+      ...sizes,
+      activation: readActivation(config, "hidden_act", "silu"),
+      epsilon: config.number("rms_norm_eps", { default: 1e-6 }),
+      inputBias: true,
+      outputBias: false,
+      mlpBias: false,
+      tied: config.flag("tie_word_embeddings", false),
+      rope: readRope(config, 10000),
+      windows: readWindows(config, sizes.layers),
+    };
+  },
+
+  headNames: ({ tied }, task) =>
+    task === "text-generation" ? { head: decoderHead, embedding: decoderEmbedding, tied } : undefined,
+
+  build: preNormDecoder,
+});
+
+function readWindows(config: ConfigReader, layers: number): (number | undefined)[] {
+  const used = config.flag("use_sliding_window", false);
+  const stated = config.isNull("sliding_window") ? undefined : config.size("sliding_window", { default: 4096 });
+  const window = used ? stated : undefined;
+  const firstSliding = config.size("max_window_layers", { default: 28, min: 0 });
+  const types = readLayerTypes(config, layers);
+  return Array.from({ length: layers }, (_, layer) => {
+    const slides = types === undefined ? layer >= firstSliding : types[layer] === "sliding_attention";
+    if (slides && types !== undefined && window === undefined) {
+      throw config.refuse(
+        "layer_types",
+        `only "full_attention", since use_sliding_window or sliding_window is not set`,
+      );
+    }
+    return slides ? window : undefined;
+  });
+}

@@ -1,0 +1,62 @@
+import type { GraphValue, Value } from "@loomweight/graph";
+import type { TiedHead } from "./components/heads.ts";
+import type { Module } from "./components/module.ts";
+import type { ConfigReader } from "./config-reader.ts";
+import type { Task } from "./tasks.ts";
+import type { ComputeDType } from "./weights.ts";
+
+/** Inputs and outputs of a graph under construction, in the order in which they are declared. */
+export interface FamilyGraph {
+  readonly inputs: readonly GraphValue[];
+  readonly outputs: Readonly<Record<string, Value>>;
+}
+
+/** What a family builds from. */
+export interface FamilyBuild<C> {
+  readonly config: C;
+  /** The root: weights are named as in the checkpoint. */
+  readonly model: Module;
+  readonly task: Task;
+  readonly dtype: ComputeDType;
+  /** dtype of cache inputs and outputs. */
+  readonly cacheDtype: ComputeDType;
+  readonly tiedHead: TiedHead;
+}
+
+/** A language head and the table it is tied to, by their full names. */
+export interface HeadNames {
+  readonly head: string;
+  readonly embedding: string;
+  /** Whether the configuration ties them. */
+  readonly tied: boolean;
+}
+
+/** A model family: how its configuration is read and how its graph is built. One file per family. */
+export interface ModelFamily<C> {
+  readonly name: string;
+  /** Paper or code that defines it. */
+  readonly source: string;
+  /** Values of `model_type` in config.json. */
+  readonly modelTypes: readonly string[];
+  /** Class names of config.json's `architectures` and the task each stands for. */
+  readonly architectures: Readonly<Record<string, Task>>;
+  readonly tasks: readonly Task[];
+  /** Prefix of the base model's weights, which checkpoints of the bare base model lack: "model.". */
+  readonly basePrefix: string;
+  /** Tensors that checkpoints may hold and this family does not need: buffers, heads of other tasks. */
+  readonly unneeded: readonly RegExp[];
+  /** Reads every field that changes the result. Throws `INVALID_CONFIG`. */
+  readConfig(config: ConfigReader): C;
+  /** Names of the head and the embedding it may be tied to, where the task has them. */
+  headNames?(config: C, task: Task): HeadNames | undefined;
+  build(options: FamilyBuild<C>): FamilyGraph;
+}
+
+/** Declares a family; its configuration type stays inside its file. */
+export function defineFamily<C>(family: ModelFamily<C>): ModelFamily<C> {
+  return family;
+}
+
+/** A family in a list: its configuration type is its own affair. */
+// biome-ignore lint/suspicious/noExplicitAny: what readConfig gives, build takes
+export type AnyFamily = ModelFamily<any>;
