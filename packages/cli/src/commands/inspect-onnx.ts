@@ -1,0 +1,132 @@
+import { stat } from "node:fs/promises";
+import { relative } from "node:path";
+import type { OnnxModel, ValueInfo } from "@loomweight/graph";
+import { readOnnxFile } from "@loomweight/graph/node";
+import { byteLengthOf, elementCount } from "@loomweight/tensor";
+import type { CommandContext } from "../context.ts";
+import { formatBytes, formatCount, plural } from "../output/format.ts";
+import { formatPairs, formatTable } from "../output/table.ts";
+
+/** How many weights are listed unless all are asked for. */
+const shownWeights = 20;
+
+/** Says what ONNX files hold: inputs, outputs, operators, weights. */
+export async function inspectOnnx(
+  { report }: CommandContext,
+  all: boolean,
+  path: string,
+  files: readonly string[],
+): Promise<void> {
+  const described = [];
+  for (const file of files) {
+    const { model, close } = await readOnnxFile(file);
+    try {
+      described.push(describeModel(model, relative(path, file) || file, (await stat(file)).size));
+    } finally {
+      await close();
+    }
+  }
+  report.data({ kind: "onnx", location: path, files: described });
+  for (const [i, each] of described.entries()) {
+    if (i > 0) report.result("");
+    for (const line of modelLines(each, all, files.length === 1, report.style.bold)) report.result(line);
+  }
+}
+
+type DescribedModel = ReturnType<typeof describeModel>;
+
+function describeModel(model: OnnxModel, file: string, bytes: number) {
+  const operators = new Map<string, number>();
+  for (const { op, domain } of model.graph.nodes) {
+    const name = domain === "" ? op : `${domain}.${op}`;
+    operators.set(name, (operators.get(name) ?? 0) + 1);
+  }
+  const weights = [...model.graph.initializers.values()].map(({ name, dtype, shape }) => ({
+    name,
+    dtype,
+    shape,
+    byteLength: byteLengthOf(dtype, elementCount(shape)),
+  }));
+  const value = ({ name, dtype, shape }: ValueInfo) => ({ name, dtype, shape });
+  return {
+    file,
+    bytes,
+    irVersion: model.irVersion,
+    producer: [model.producer.name, model.producer.version].filter((part) => part !== "").join(" "),
+    opsets: model.opsets,
+    metadata: model.metadata,
+    inputs: model.graph.inputs.filter(({ name }) => !model.graph.initializers.has(name)).map(value),
+    outputs: model.graph.outputs.map(value),
+    nodeCount: model.graph.nodes.length,
+    operators: Object.fromEntries([...operators].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))),
+    weights,
+  };
+}
+
+function modelLines(model: DescribedModel, all: boolean, alone: boolean, bold: (text: string) => string): string[] {
+  const parameters = model.weights.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const operators = Object.entries(model.operators).map(([name, count]) => `${name} ${count}`);
+  const opsets = Object.entries(model.opsets).map(
+    ([domain, version]) => `${domain === "" ? "ai.onnx" : domain} ${version}`,
+  );
+  const lines = formatPairs([
+    ["file", `${model.file} (${formatBytes(model.bytes)})`],
+    [
+      "format",
+      `IR ${model.irVersion}, ${opsets.join(", ")}${model.producer === "" ? "" : `, made by ${model.producer}`}`,
+    ],
+    ["weights", `${model.weights.length}, ${formatCount(parameters)} parameters`],
+    [
+      "nodes",
+      `${model.nodeCount}: ${operators.slice(0, all ? undefined : 12).join(", ")}${!all && operators.length > 12 ? ", …" : ""}`,
+    ],
+  ]);
+  const dims = (shape: ValueInfo["shape"]) => (shape === undefined ? "?" : `[${shape.join(", ")}]`);
+  const values = [
+    ...model.inputs.map(({ name, dtype, shape }) => ["input", name, dtype ?? "?", dims(shape)]),
+    ...model.outputs.map(({ name, dtype, shape }) => ["output", name, dtype ?? "?", dims(shape)]),
+  ];
+  const shownValues = all ? values : shorten(values);
+  lines.push(
+    "",
+    ...formatTable([{ title: "" }, { title: "name" }, { title: "dtype" }, { title: "shape" }], shownValues, bold),
+  );
+  if (!alone && !all) return lines;
+  const shown = all ? model.weights : model.weights.slice(0, shownWeights);
+  const rows = shown.map(({ name, dtype, shape, byteLength }) => [
+    name,
+    dtype,
+    `[${shape.join(", ")}]`,
+    formatBytes(byteLength),
+  ]);
+  const columns = [
+    { title: "weight" },
+    { title: "dtype" },
+    { title: "shape" },
+    { title: "size", align: "right" as const },
+  ];
+  lines.push("", ...formatTable(columns, rows, bold));
+  if (shown.length < model.weights.length) {
+    lines.push(`… and ${plural(model.weights.length - shown.length, "more weight")} (--tensors lists all)`);
+  }
+  return lines;
+}
+
+/** A decoder has two cache inputs and outputs a layer: the middle ones are left out. */
+function shorten(rows: readonly string[][]): string[][] {
+  const isCache = ([, name]: readonly string[]) => /^(past_key_values|present)\./.test(name);
+  const cached = rows.filter(isCache).length;
+  if (cached <= 8) return [...rows];
+  const short: string[][] = [];
+  let skipped = 0;
+  for (const row of rows) {
+    const layer = /\.(\d+)\./.exec(row[1])?.[1];
+    if (!isCache(row) || layer === "0") {
+      if (skipped > 0) short.push(["", `… ${skipped} more of the cache`, "", ""]);
+      skipped = 0;
+      short.push(row);
+    } else skipped++;
+  }
+  if (skipped > 0) short.push(["", `… ${skipped} more of the cache`, "", ""]);
+  return short;
+}
