@@ -2,9 +2,33 @@ export * from "./assemble.ts";
 export * from "./attributes.ts";
 export * from "./inputs.ts";
 export * from "./model.ts";
-export { apply, applyOne, contrib, int64Vector, type OpRule, scalarOf } from "./op.ts";
+export * from "./onnx-dtype.ts";
+export { apply, applyOne, contrib, int64Vector, type OpRule, type OpTable, type Sample, scalarOf } from "./op.ts";
+export * from "./ops/attention.ts";
+export { findRule, opTables } from "./ops/catalogue.ts";
+export * from "./ops/convolution.ts";
 export * from "./ops/elementwise.ts";
+export * from "./ops/generate.ts";
+export * from "./ops/indexing.ts";
 export * from "./ops/logic.ts";
-export * from "./ops/shape.ts";
+export * from "./ops/matmul.ts";
+export * from "./ops/normalize.ts";
+export * from "./ops/quantized.ts";
+export * from "./ops/reduce.ts";
+export {
+  concat,
+  expand,
+  flatten,
+  reshape,
+  shapeOf,
+  shapeOps,
+  shapeVector,
+  size,
+  split,
+  squeeze,
+  tile,
+  transpose,
+  unsqueeze,
+} from "./ops/shape.ts";
 export { named } from "./scope.ts";
 export * from "./value.ts";

@@ -208,11 +208,13 @@ export const binaryOps = /* @__PURE__ */ defineOps({
     samples: [integerSample, { inputs: [[2, 3], { shape: [3], low: 0.5, high: 1 }], attributes: { fmod: int(1) } }],
   },
   Min: variadic(
-    (a, b) => (Number.isNaN(a) || Number.isNaN(b) ? Number.NaN : a < b ? a : b),
+    Math.min,
+    // biome-ignore lint/complexity/useMathMinMax: Math.min does not take bigint
     (a, b) => (a < b ? a : b),
   ),
   Max: variadic(
-    (a, b) => (Number.isNaN(a) || Number.isNaN(b) ? Number.NaN : a > b ? a : b),
+    Math.max,
+    // biome-ignore lint/complexity/useMathMinMax: Math.max does not take bigint
     (a, b) => (a > b ? a : b),
   ),
 });
@@ -293,7 +295,7 @@ export const unaryOps = /* @__PURE__ */ defineOps({
   Tanh: unary({ f: Math.tanh }),
   Sigmoid: unary({ f: sigmoidOf }),
   Erf: unary({ f: erfOf }),
-  Relu: unary({ f: (x) => (x < 0 ? 0 : x) }),
+  Relu: unary({ f: (x) => Math.max(x, 0) }),
   LeakyRelu: unary({ f: (x, call) => (x < 0 ? x * Math.fround(floatOf(call, "alpha", 0.01)) : x) }),
   Elu: unary({ f: (x, call) => (x < 0 ? floatOf(call, "alpha", 1) * Math.expm1(x) : x) }),
   Softplus: unary({ f: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))) }),
