@@ -68,9 +68,9 @@ function cosSinFixed(t: number): { cos: bigint; sin: bigint } {
   return { cos, sin };
 }
 
-/** |found - wanted| in units of the last place of `wanted`, or of `scale` where that is larger. */
-function ulps(found: number, wanted: bigint, scale = 0): number {
-  const magnitude = Math.max(Number(wanted < 0n ? -wanted : wanted) / 2 ** 160, scale, 2 ** -1000);
+/** |found - wanted| in units of the last place of `wanted` (values below 2^-90 count as 2^-90: the reference is not finer). */
+function ulps(found: number, wanted: bigint): number {
+  const magnitude = Math.max(Number(wanted < 0n ? -wanted : wanted) / 2 ** 160, 2 ** -90);
   const ulp = 2 ** (Math.floor(Math.log2(magnitude)) - 52);
   const difference = toFixed(found) - wanted;
   return Number(difference < 0n ? -difference : difference) / 2 ** 160 / ulp;
