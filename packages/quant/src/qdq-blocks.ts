@@ -1,0 +1,92 @@
+import { allocate, fromData, type Tensor } from "@loomweight/tensor";
+import { quantizeAnyBlocks } from "./blocks.ts";
+import { toFloat32 } from "./float32-values.ts";
+import { checkBlockSize, checkWeight } from "./options.ts";
+import { codeAt } from "./packing.ts";
+import { clamp, roundHalfAwayFromZero } from "./rounding.ts";
+import { visitColumns } from "./weight-columns.ts";
+
+/** Inputs of a block-wise `DequantizeLinear` (opset 21). */
+export interface QdqBlocks {
+  /** int4 (symmetric, −8..7) or uint4 codes, [K, N]; [N, K] where `transposed`. */
+  readonly data: Tensor<"int4"> | Tensor<"uint4">;
+  /** float32 [blocks, N]; [N, blocks] where `transposed`. */
+  readonly scales: Tensor<"float32"> | Tensor<"float16">;
+  /** uint4 [blocks, N]. */
+  readonly zeroPoints?: Tensor<"uint4">;
+  /** The `axis` attribute: 0, or 1 where `transposed`. */
+  readonly axis: 0 | 1;
+  readonly blockSize: number;
+  /** The codes are those of the transposed weight: a Transpose has to follow. */
+  readonly transposed: boolean;
+}
+
+/** Options of `quantizeQdqBlocks`. */
+export interface QdqOptions {
+  /** 16, 32, 64, 128 or 256; default 32. Ignored with `channelWise`. */
+  readonly blockSize?: number;
+  /** Default true. */
+  readonly symmetric?: boolean;
+  /** One block a column. Symmetric codes are then stored transposed, as the tool does. Default false. */
+  readonly channelWise?: boolean;
+}
+
+/**
+ * Codes a weight [K, N] in 4 bits for `DequantizeLinear(axis, block_size)` followed by MatMul, in ONNX's row-major
+ * layout. Scales and zero points are those of `quantizeBlocks`; here a code is rounded half away from zero BEFORE its
+ * zero point is added.
+ * @throws as `quantizeBlocks`
+ */
+export function quantizeQdqBlocks(weight: Tensor, options: QdqOptions = {}, name = "weight"): QdqBlocks {
+  const { blockSize = 32, symmetric = true, channelWise = false } = options;
+  if (!channelWise) checkBlockSize(blockSize, "quantizeQdqBlocks");
+  checkWeight(weight, name, 2);
+  const [K, N] = weight.shape;
+  const size = channelWise ? K : blockSize;
+  const transposed = channelWise && symmetric;
+  const quantized = quantizeAnyBlocks(weight, 4, size, symmetric, name);
+  const blocks = quantized.packed.shape[1];
+  const zeros = quantized.zeroPoints && zeroCodes(quantized.zeroPoints as Tensor<"uint8">, blocks, N);
+  const shape = transposed ? [N, K] : [K, N];
+  const data = symmetric ? allocate("int4", K * N) : allocate("uint4", K * N);
+  const scales = toFloat32(quantized.scales);
+  const [low, high] = symmetric ? [-8, 7] : [0, 15];
+  const [stepK, stepN] = transposed ? [1, K] : [N, 1];
+  visitColumns(weight, (first, count, values) => {
+    for (let column = 0; column < count; column++) {
+      const n = first + column;
+      for (let block = 0; block < blocks; block++) {
+        const scale = scales[n * blocks + block];
+        const inverse = scale === 0 ? 0 : Math.fround(1 / scale);
+        const zero = zeros ? zeros.data[block * N + n] : 0;
+        const to = Math.min(block * size + size, K);
+        for (let k = block * size; k < to; k++) {
+          const steps = roundHalfAwayFromZero(Math.fround(values[column * K + k] * inverse));
+          data[k * stepK + n * stepN] = clamp(steps + zero, low, high);
+        }
+      }
+    }
+  });
+  return {
+    data: symmetric ? fromData("int4", data as Int8Array, shape) : fromData("uint4", data as Uint8Array, shape),
+    scales: transposed ? quantized.scales : transposedCopy(quantized.scales, blocks, N),
+    ...(zeros && { zeroPoints: zeros }),
+    axis: transposed ? 1 : 0,
+    blockSize: size,
+    transposed,
+  };
+}
+
+/** Row-major [blocks, N] of row-major [N, blocks]. */
+function transposedCopy(scales: Tensor<"float32"> | Tensor<"float16">, blocks: number, N: number): QdqBlocks["scales"] {
+  const out = allocate(scales.dtype, blocks * N);
+  for (let n = 0; n < N; n++) for (let b = 0; b < blocks; b++) out[b * N + n] = scales.data[n * blocks + b];
+  return fromData(scales.dtype, out, [blocks, N]) as QdqBlocks["scales"];
+}
+
+function zeroCodes(packed: Tensor<"uint8">, blocks: number, N: number): Tensor<"uint4"> {
+  const out = allocate("uint4", blocks * N);
+  const width = packed.shape[1];
+  for (let n = 0; n < N; n++) for (let b = 0; b < blocks; b++) out[b * N + n] = codeAt(packed.data, n * width, b, 4);
+  return fromData("uint4", out, [blocks, N]);
+}

@@ -1,0 +1,35 @@
+import type { Tensor } from "@loomweight/tensor";
+import { toFloat32 } from "./float32-values.ts";
+
+/** Floats of one panel: 256 KB, within a core's second-level cache. */
+const panelElements = 65536;
+
+/**
+ * Hands the columns of a weight [K, N] to `visit` as float32 rows [count, K], in order, without materialising a
+ * transpose: a weight stored [N, K] (a transposed view) is read in place, another is gathered a panel at a time.
+ * `values` is valid during the call only. float64 is rounded to float32; narrower floats are exact.
+ */
+export function visitColumns(
+  weight: Tensor,
+  visit: (first: number, count: number, values: Float32Array) => void,
+): void {
+  const [K, N] = weight.shape;
+  const [stepK, stepN] = weight.stride;
+  const stored = stepK === 1 && (stepN === K || N === 1);
+  if (stored && weight.dtype === "float32") {
+    visit(0, N, (weight.data as Float32Array).subarray(weight.offset, weight.offset + K * N));
+    return;
+  }
+  const columns = Math.max(1, Math.min(N, Math.floor(panelElements / K)));
+  for (let first = 0; first < N; first += columns) {
+    const count = Math.min(columns, N - first);
+    const panel: Tensor = {
+      dtype: weight.dtype,
+      data: weight.data,
+      shape: [count, K],
+      stride: [stepN, stepK],
+      offset: weight.offset + first * stepN,
+    };
+    visit(first, count, toFloat32(panel));
+  }
+}
