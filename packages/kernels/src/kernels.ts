@@ -15,6 +15,8 @@ export interface KernelMemory {
   readonly capacity: number;
   /** A zeroed block, 16-byte aligned. Throws `KERNEL_MEMORY` when the capacity is used up. */
   allocate(bytes: number): Uint8Array<ArrayBuffer>;
+  /** As `allocate`, with whatever content: for buffers that a file is read into. */
+  allocateUnset(bytes: number): Uint8Array<ArrayBuffer>;
   /** A zeroed block of `count` float64 values. Throws `KERNEL_MEMORY` when the capacity is used up. */
   allocateValues(count: number): Float64Array<ArrayBuffer>;
   /** Marks the present height of the stack of blocks; `release(mark)` frees every block allocated since. */

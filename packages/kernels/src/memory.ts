@@ -34,6 +34,7 @@ export function createMemory(buffer: ArrayBuffer, start: number): KernelMemory {
   return {
     capacity: buffer.byteLength - start,
     allocate: (bytes) => new Uint8Array(buffer, take(bytes), bytes).fill(0),
+    allocateUnset: (bytes) => new Uint8Array(buffer, take(bytes), bytes),
     allocateValues: (count) => new Float64Array(buffer, take(8 * count), count).fill(0),
     mark: () => top,
     release(mark) {
