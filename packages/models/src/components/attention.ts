@@ -27,8 +27,6 @@ export interface CachedAttentionOptions {
   readonly inputBias: boolean;
   /** Bias on o_proj. */
   readonly outputBias: boolean;
-  /** How many keys a query sees, itself included; default all before it. */
-  readonly window?: number;
   readonly layer: number;
 }
 
@@ -44,7 +42,7 @@ export function cachedSelfAttention(
   rotation: Rotation,
   options: CachedAttentionOptions,
 ): { readonly output: Value; readonly present: KeyValues } {
-  const { hiddenSize, heads, kvHeads, headDim, inputBias, outputBias, window, layer } = options;
+  const { hiddenSize, heads, kvHeads, headDim, inputBias, outputBias, layer } = options;
   const project = (name: string, count: number) =>
     linear(module, name, x, { inFeatures: hiddenSize, outFeatures: count * headDim, bias: inputBias });
   const split = (value: Value, count: number) => reshape(value, [0, 0, count, headDim]); // [batch, sequence, count, headDim]
@@ -56,8 +54,8 @@ export function cachedSelfAttention(
   const sizes = { heads, kvHeads, headDim };
   const { mixed, present } =
     module.fuse === "none"
-      ? attendStandard(query, key, value, past, decoder.bias(window), sizes)
-      : attendFused(query, key, value, past, decoder, window, sizes);
+      ? attendStandard(query, key, value, past, decoder.biases[layer], sizes)
+      : attendFused(query, key, value, past, decoder, layer, sizes);
   const output = linear(module, "o_proj", mixed, {
     inFeatures: heads * headDim,
     outFeatures: hiddenSize,
@@ -111,24 +109,23 @@ function attendFused(
   value: Value,
   past: KeyValues | undefined,
   decoder: DecoderInputs,
-  window: number | undefined,
+  layer: number,
   { heads, kvHeads, headDim }: HeadSizes,
 ): { mixed: Value; present: KeyValues } {
-  const { lastColumns, total } = decoder.lengths();
-  const [mixed, presentKey, presentValue] = groupQueryAttention(
+  const { output, presentKey, presentValue } = groupQueryAttention(
     {
       query: reshape(query, [0, 0, heads * headDim]),
       key: reshape(key, [0, 0, kvHeads * headDim]),
       value: reshape(value, [0, 0, kvHeads * headDim]),
       pastKey: past?.key,
       pastValue: past?.value,
-      seqlensK: lastColumns,
-      totalSequenceLength: total,
-      attentionBias: decoder.bias(window),
+      seqlensK: decoder.lastColumns,
+      totalSequenceLength: decoder.total,
+      attentionBias: decoder.biases[layer],
     },
-    { numHeads: heads, kvNumHeads: kvHeads, scale: 1 / Math.sqrt(headDim) },
+    { heads, kvHeads, scale: 1 / Math.sqrt(headDim) },
   );
-  return { mixed, present: { key: presentKey, value: presentValue } };
+  return { mixed: output, present: { key: presentKey, value: presentValue } };
 }
 
 export interface EncoderAttentionOptions {
@@ -151,7 +148,7 @@ export function selfAttention(module: Module, x: Value, options: EncoderAttentio
   const [query, key, value] = [project("query"), project("key"), project("value")];
   if (module.fuse === "onnxruntime") {
     const keyPaddingMask = attentionMask === undefined ? undefined : cast(attentionMask, "int32");
-    return multiHeadAttention({ query, key, value, keyPaddingMask }, { numHeads: heads });
+    return multiHeadAttention(query, key, value, { heads, keyPaddingMask }).output;
   }
   const byHead = (flat: Value, perm: readonly number[]) => transpose(reshape(flat, [0, 0, heads, headDim]), perm);
   const scaled = mul(byHead(query, [0, 2, 1, 3]), 1 / Math.sqrt(headDim));

@@ -1,4 +1,4 @@
-import { cast, expand, type GraphValue, input, shapeOf, sub, type Value } from "@loomweight/graph";
+import { cast, expand, type GraphValue, input, named, shapeOf, sub, type Value } from "@loomweight/graph";
 import { fromData } from "@loomweight/tensor";
 import type { Task } from "../tasks.ts";
 import type { ComputeDType } from "../weights.ts";
@@ -20,15 +20,18 @@ export interface DecoderInputs {
   /** All inputs in the order of the graph. */
   readonly all: readonly GraphValue[];
   readonly dtype: ComputeDType;
-  /** Score bias [batch, 1, sequence, total] for a window (undefined: all earlier keys). */
-  bias(window: number | undefined): Value;
+  /** Score bias [batch, 1, sequence, total] of each layer. */
+  readonly biases: readonly Value[];
   /** What GroupQueryAttention takes for lengths: int32 [batch], total − 1 in every row, and the int32 total. */
-  lengths(): { readonly lastColumns: Value; readonly total: Value };
+  readonly lastColumns: Value;
+  readonly total: Value;
 }
 
 export interface DecoderOptions {
   readonly task: Task;
   readonly layers: number;
+  /** Per layer, how many keys a query sees, itself included; undefined or left out: all before it. */
+  readonly windows: readonly (number | undefined)[];
   readonly kvHeads: number;
   readonly headDim: number;
   readonly dtype: ComputeDType;
@@ -63,13 +66,25 @@ export function decoderInputs(options: DecoderOptions): DecoderInputs {
     past: cached ? caches.map(({ key, value }) => ({ key: cast(key, dtype), value: cast(value, dtype) })) : undefined,
     all: [inputIds, attentionMask, positionIds, ...caches.flatMap(({ key, value }) => [key, value])],
     dtype,
-    bias: (window) => causalBias({ attentionMask, inputIds, window, dtype }),
-    lengths() {
-      const total = length(attentionMask);
-      const one = fromData("int32", Int32Array.of(1), []);
-      return { lastColumns: expand(sub(total, one), shapeOf(attentionMask, { start: 0, end: 1 })), total };
-    },
+    ...named("mask", () => ({ biases: biasesOf(attentionMask, inputIds, options), ...lengthsOf(attentionMask) })),
   };
+}
+
+/** One bias per layer; layers with equal windows share it. */
+function biasesOf(attentionMask: Value, inputIds: Value, { layers, windows, dtype }: DecoderOptions): Value[] {
+  const made = new Map<number | undefined, Value>();
+  return Array.from({ length: layers }, (_, layer) => {
+    const window = windows[layer];
+    const bias = made.get(window) ?? causalBias({ attentionMask, inputIds, window, dtype });
+    made.set(window, bias);
+    return bias;
+  });
+}
+
+function lengthsOf(attentionMask: Value): { lastColumns: Value; total: Value } {
+  const total = length(attentionMask);
+  const last = sub(total, fromData("int32", Int32Array.of(1), []));
+  return { lastColumns: expand(last, shapeOf(attentionMask, { start: 0, end: 1 })), total };
 }
 
 /** The graph's cache outputs: present.N.key and .value [batch, kvHeads, past + sequence, headDim]. */

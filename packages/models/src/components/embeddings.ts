@@ -1,4 +1,5 @@
-import { gather, shapeOf, slice, type Value } from "@loomweight/graph";
+import { gather, range, type Value } from "@loomweight/graph";
+import { length } from "./mask.ts";
 import { inside, type Module, weight } from "./module.ts";
 
 /** Rows of the table `name` [count, size]: ids [...] → [..., size]. */
@@ -13,11 +14,8 @@ export function positionRows(
   ids: Value,
   [count, size]: readonly [number, number],
 ): Value {
-  return inside(parent, name, (module) =>
-    slice(weight(module, "weight", [count, size]), {
-      axes: [0],
-      starts: [0],
-      ends: shapeOf(ids, { start: 1, end: 2 }),
-    }),
-  );
+  return inside(parent, name, (module) => {
+    const columns = range(0, length(ids), 1);
+    return gather(weight(module, "weight", [count, size]), columns, 0);
+  });
 }

@@ -35,9 +35,9 @@ export const decoderEmbedding = "model.embed_tokens.weight";
  */
 export function preNormDecoder(options: FamilyBuild<PreNormDecoderConfig>): FamilyGraph {
   const { config, model, task, dtype, cacheDtype, tiedHead } = options;
-  const { hiddenSize, vocabSize, layers, kvHeads, headDim, epsilon } = config;
+  const { hiddenSize, vocabSize, layers, windows, kvHeads, headDim, epsilon } = config;
   const norm = { size: hiddenSize, epsilon };
-  const decoder = decoderInputs({ task, layers, kvHeads, headDim, dtype, cacheDtype });
+  const decoder = decoderInputs({ task, layers, windows, kvHeads, headDim, dtype, cacheDtype });
   const presents: KeyValues[] = [];
 
   const last = inside(model, "model", (base) => {

@@ -1,0 +1,193 @@
+import { join } from "node:path";
+import { openModel } from "@loomweight/checkpoint/node";
+import { fixtureArea, fixtureCases, readFixtureJson, readFixtureTensors } from "@loomweight/fixtures";
+import type { Session } from "@loomweight/graph/node";
+import { fromData, type Tensor } from "@loomweight/tensor";
+import { describe, expect, test } from "vitest";
+import { buildModel, type Fuse, families, type Task } from "../src/index.ts";
+import { columns, excess, int64, rowsOf, sessionOf } from "./run.ts";
+
+// The folder's README: atol = rtol = 1e-4 on logits, hidden states and caches, at real positions only.
+const tolerance = { atol: 1e-4, rtol: 1e-4 };
+
+interface Expected {
+  readonly class: string;
+  readonly kind: "decoder" | "encoder" | "vision" | "dual" | "seq2seq";
+  readonly prefill_tokens?: number;
+  readonly greedy?: readonly (readonly number[])[];
+}
+
+const area = fixtureArea("architectures");
+const builtTypes = new Set(families.flatMap(({ modelTypes }) => modelTypes));
+
+describe.skipIf(area === undefined)("architectures", () => {
+  for (const name of fixtureCases("architectures", { marker: "expected.json" })) {
+    const folder = join(area ?? "", name);
+    const type = readFixtureJson<{ model_type: string }>(join(folder, "config.json")).model_type;
+    const expected = readFixtureJson<Expected>(join(folder, "expected.json"));
+    if (!builtTypes.has(type)) {
+      test(`${name}: outputs`, (context) => context.skip(`family ${type} is not built yet`));
+      test(`${name}: a family that is not built is refused by name`, async () => {
+        const model = await openModel(folder);
+        await expect(buildModel(model)).rejects.toMatchObject({ code: "UNKNOWN_FAMILY" });
+        await expect(buildModel(model)).rejects.toThrow(`"${type}"`);
+        await model.close();
+      });
+      continue;
+    }
+    for (const fuse of ["none", "onnxruntime"] as const) {
+      const replay = { decoder: replayDecoder, encoder: replayEncoder, vision: replayVision }[expected.kind as string];
+      test(`${name}: ${expected.kind} outputs with fuse ${fuse}`, async () => {
+        expect(replay, "a family of this kind has a replay").toBeDefined();
+        await replay?.(folder, expected, fuse);
+      });
+    }
+  }
+});
+
+async function open(folder: string, fuse: Fuse, task?: Task): Promise<Session> {
+  const model = await openModel(folder);
+  const built = await buildModel(model, task, { fuse });
+  const session = await sessionOf(built.model);
+  await model.close();
+  return session;
+}
+
+async function replayDecoder(folder: string, expected: Expected, fuse: Fuse): Promise<void> {
+  const tensors = readFixtureTensors(join(folder, "expected.safetensors"));
+  const get = (name: string) => tensors.get(name) as Tensor;
+  const session = await open(folder, fuse);
+  const [ids, mask, positions] = ["in.input_ids", "in.attention_mask", "in.position_ids"].map(get);
+  const [rows, width] = ids.shape;
+  const isReal = (row: number, column: number) => Number(mask.data[row * width + column]) === 1;
+  const empty = emptyCache(session, rows);
+  const close = (actual: Tensor, name: string, real?: (row: number, column: number) => boolean) =>
+    expect(excess(actual, get(name), { ...tolerance, real }), name).toBeLessThanOrEqual(0);
+
+  const whole = await session.run({ input_ids: ids, attention_mask: mask, position_ids: positions, ...empty });
+  close(whole.logits, "out.logits", isReal);
+
+  const prefill = expected.prefill_tokens ?? 0;
+  const first = await session.run({
+    input_ids: columns(ids, 0, prefill),
+    attention_mask: columns(mask, 0, prefill),
+    position_ids: columns(positions, 0, prefill),
+    ...empty,
+  });
+  close(first.logits, "out.prefill.logits", isReal);
+  let layers = 0;
+  for (const name of tensors.keys()) {
+    const match = /^out\.prefill\.past\.(\d+)\.(key|value)$/.exec(name);
+    if (match === null) continue;
+    layers++;
+    // the graph's cache is never trimmed; where the reference trims, it recorded the untrimmed cache too
+    const untrimmed = name.replace("prefill.past.", "prefill.past_untrimmed.");
+    const recorded = get(tensors.has(untrimmed) ? untrimmed : name);
+    const actual = first[`present.${match[1]}.${match[2]}`];
+    // [batch, heads, tokens, size]: compare head by head, real tokens only
+    const [batch, heads, tokens, size] = recorded.shape;
+    expect(actual.shape).toEqual(recorded.shape);
+    const flat = (tensor: Tensor) => fromData("float32", tensor.data as Float32Array, [batch * heads, tokens, size]);
+    const real = (row: number, column: number) => isReal(Math.floor(row / heads), column);
+    expect(excess(flat(actual), flat(recorded), { ...tolerance, real }), name).toBeLessThanOrEqual(0);
+  }
+  expect(layers).toBe(Object.keys(empty).length);
+
+  let outputs = first;
+  for (let step = 0; prefill + step < width; step++) {
+    outputs = await session.run({
+      input_ids: columns(ids, prefill + step, prefill + step + 1),
+      attention_mask: columns(mask, 0, prefill + step + 1),
+      position_ids: columns(positions, prefill + step, prefill + step + 1),
+      ...cacheFrom(outputs),
+    });
+    close(outputs.logits, `out.step${step}.logits`);
+  }
+
+  expect(await greedy(session, ids, mask, 16)).toEqual(expected.greedy);
+  await session.close();
+}
+
+/** What `generate` does without sampling: one prefill, then one token at a time. */
+async function greedy(session: Session, ids: Tensor, mask: Tensor, count: number): Promise<number[][]> {
+  const maskRows = rowsOf(mask);
+  const positionOf = (row: readonly number[]) => row.reduce((sum, real) => sum + real, 0) - 1;
+  let feeds: Record<string, Tensor> = {
+    input_ids: ids,
+    attention_mask: mask,
+    position_ids: int64(
+      maskRows.map((row) => row.map((real, i) => (real === 0 ? 0 : positionOf(row.slice(0, i + 1))))),
+    ),
+    ...emptyCache(session, ids.shape[0]),
+  };
+  const tokens: number[][] = maskRows.map(() => []);
+  for (let step = 0; step < count; step++) {
+    const outputs = await session.run(feeds);
+    const [rows, width, vocabulary] = outputs.logits.shape;
+    for (let row = 0; row < rows; row++) {
+      const start = (row * width + width - 1) * vocabulary;
+      const logits = (outputs.logits.data as Float32Array).subarray(start, start + vocabulary);
+      tokens[row].push(logits.indexOf(logits.reduce((best, value) => Math.max(best, value))));
+      maskRows[row].push(1);
+    }
+    feeds = {
+      input_ids: int64(tokens.map((row) => row.slice(-1))),
+      attention_mask: int64(maskRows),
+      position_ids: int64(maskRows.map((row) => [positionOf(row)])),
+      ...cacheFrom(outputs),
+    };
+  }
+  return tokens;
+}
+
+function emptyCache(session: Session, batch: number): Record<string, Tensor> {
+  const caches: Record<string, Tensor> = {};
+  for (const { name, shape } of session.inputs) {
+    if (!name.startsWith("past_key_values.")) continue;
+    expect([typeof shape[1], typeof shape[3]], `${name} has numeric heads and sizes`).toEqual(["number", "number"]);
+    caches[name] = fromData("float32", new Float32Array(0), [batch, Number(shape[1]), 0, Number(shape[3])]);
+  }
+  return caches;
+}
+
+function cacheFrom(outputs: Record<string, Tensor>): Record<string, Tensor> {
+  const caches = Object.entries(outputs).filter(([name]) => name.startsWith("present."));
+  return Object.fromEntries(caches.map(([name, tensor]) => [name.replace("present.", "past_key_values."), tensor]));
+}
+
+async function replayEncoder(folder: string, _: Expected, fuse: Fuse): Promise<void> {
+  const tensors = readFixtureTensors(join(folder, "expected.safetensors"));
+  const mask = tensors.get("in.attention_mask") as Tensor;
+  const isReal = (row: number, column: number) => Number(mask.data[row * mask.shape[1] + column]) === 1;
+  await replayWhole(folder, fuse, tensors, isReal);
+}
+
+async function replayVision(folder: string, _: Expected, fuse: Fuse): Promise<void> {
+  await replayWhole(folder, fuse, readFixtureTensors(join(folder, "expected.safetensors")), () => true);
+}
+
+/** The folder's own task for its logits, then feature extraction for hidden states and pooler. */
+async function replayWhole(
+  folder: string,
+  fuse: Fuse,
+  tensors: ReadonlyMap<string, Tensor>,
+  isReal: (row: number, column: number) => boolean,
+): Promise<void> {
+  let compared = 0;
+  const recorded = [...tensors.keys()].filter((name) => name.startsWith("out."));
+  for (const task of [undefined, "feature-extraction"] as const) {
+    const session = await open(folder, fuse, task);
+    const feeds = Object.fromEntries(session.inputs.map(({ name }) => [name, tensors.get(`in.${name}`) as Tensor]));
+    const outputs = await session.run(feeds);
+    for (const name of recorded) {
+      const actual = outputs[name.slice("out.".length)];
+      const expected = tensors.get(name) as Tensor;
+      if (actual === undefined) continue;
+      compared++;
+      const real = expected.shape.length === 3 ? isReal : undefined;
+      expect(excess(actual, expected, { ...tolerance, real }), name).toBeLessThanOrEqual(0);
+    }
+    await session.close();
+  }
+  expect(compared, `of ${recorded.join(", ")}`).toBe(recorded.length);
+}
