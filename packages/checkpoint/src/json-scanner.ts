@@ -174,27 +174,25 @@ export function scanNumber(cursor: JsonCursor): string {
   const { bytes, end } = cursor;
   const start = cursor.position;
   let at = start;
-  const digits = () => {
-    const from = at;
-    while (at < end && bytes[at] >= 0x30 && bytes[at] <= 0x39) at++;
-    if (at === from) throw syntaxError(cursor, "a digit", at);
-  };
   if (bytes[at] === 0x2d) at++;
   if (at < end && bytes[at] === 0x30) at++;
-  else digits();
-  if (at < end && bytes[at] === 0x2e) {
-    at++;
-    digits();
-  }
+  else at = skipDigits(cursor, at);
+  if (at < end && bytes[at] === 0x2e) at = skipDigits(cursor, at + 1);
   if (at < end && (bytes[at] === 0x65 || bytes[at] === 0x45)) {
-    at++;
-    if (at < end && (bytes[at] === 0x2b || bytes[at] === 0x2d)) at++;
-    digits();
+    const signed = at + 1 < end && (bytes[at + 1] === 0x2b || bytes[at + 1] === 0x2d);
+    at = skipDigits(cursor, at + (signed ? 2 : 1));
   }
   cursor.position = at;
   let text = "";
   for (let i = start; i < at; i++) text += String.fromCharCode(bytes[i]);
   return text;
+}
+
+function skipDigits(cursor: JsonCursor, from: number): number {
+  let at = from;
+  while (at < cursor.end && cursor.bytes[at] >= 0x30 && cursor.bytes[at] <= 0x39) at++;
+  if (at === from) throw syntaxError(cursor, "a digit", at);
+  return at;
 }
 
 /** Moves past one of the words `true`, `false`, `null`, … when it comes next. */

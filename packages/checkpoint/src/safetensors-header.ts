@@ -20,7 +20,7 @@ import {
   spanText,
   syntaxError,
 } from "./json-scanner.ts";
-import { dtypeOfSafetensorsName, safetensorsDTypes } from "./safetensors-dtypes.ts";
+import { safetensorsDTypes } from "./safetensors-dtypes.ts";
 
 /** Largest header the format allows, in bytes. */
 export const maxHeaderBytes = 100_000_000;
@@ -30,18 +30,18 @@ const maxIgnoredDepth = 32;
 
 /** What the header of one safetensors file says. */
 export interface SafetensorsHeader {
-  /** In the order of their data. */
-  readonly tensors: readonly TensorInfo[];
+  /** By name, in the order of their data. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** `__metadata__`; empty where there is none. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-interface Entry {
-  readonly name: string;
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-  readonly begin: number;
-  readonly end: number;
+/** What reading one entry needs for a moment: one object serves all entries, so that big headers leave no litter. */
+interface Scratch {
+  readonly span: StringSpan;
+  readonly sizes: number[];
+  /** Place in `safetensorsDTypes` of the dtype read last: most often the next one's too. */
+  dtype: number;
 }
 
 /**
@@ -97,7 +97,9 @@ export function parseSafetensorsHeader(header: Uint8Array, fileSize: number, fil
   if (header[0] !== openBrace) throw syntaxError(cursor, '"{" as the first byte of the header', 0);
   cursor.position = 1;
   const span: StringSpan = { start: 0, end: 0, escaped: false, ascii: true };
-  const entries = new Map<string, Entry>();
+  const scratch: Scratch = { span, sizes: new Array<number>(maxRank).fill(0), dtype: 0 };
+  const dataStart = 8 + header.length;
+  const tensors = new Map<string, TensorInfo>();
   let metadata: Record<string, string> | undefined;
   if (skipSpace(cursor) === closeBrace) cursor.position++;
   else {
@@ -109,26 +111,17 @@ export function parseSafetensorsHeader(header: Uint8Array, fileSize: number, fil
         if (metadata !== undefined) throw duplicateKey(file, name);
         metadata = readMetadata(cursor, span);
       } else {
-        if (entries.has(name)) throw duplicateKey(file, name);
-        entries.set(name, readEntry(cursor, span, name));
+        if (tensors.has(name)) throw duplicateKey(file, name);
+        tensors.set(name, readEntry(cursor, scratch, name, dataStart));
       }
     } while (!endOfList(cursor, closeBrace));
   }
   for (let at = cursor.position; at < header.length; at++) {
     if (header[at] !== 0x20) throw syntaxError(cursor, "only spaces (0x20) after the header's closing brace", at);
   }
-  const dataStart = 8 + header.length;
-  const tensors = checkLayout([...entries.values()], fileSize - dataStart, file).map(
-    ({ name, dtype, shape, begin, end }): TensorInfo => ({
-      name,
-      dtype,
-      shape,
-      byteLength: end - begin,
-      file,
-      byteOffset: dataStart + begin,
-    }),
-  );
-  return { tensors, metadata: metadata ?? {} };
+  const inOrder = sortByPosition(tensors);
+  checkLayout(inOrder, dataStart, fileSize, file);
+  return { tensors: inOrder, metadata: metadata ?? {} };
 }
 
 function readMetadata(cursor: JsonCursor, span: StringSpan): Record<string, string> {
@@ -160,8 +153,9 @@ function readMetadata(cursor: JsonCursor, span: StringSpan): Record<string, stri
   return Object.fromEntries(entries);
 }
 
-function readEntry(cursor: JsonCursor, span: StringSpan, name: string): Entry {
+function readEntry(cursor: JsonCursor, scratch: Scratch, name: string, dataStart: number): TensorInfo {
   const { file } = cursor;
+  const { span, sizes } = scratch;
   const tensor = name.length > 200 ? `${name.slice(0, 200)}…` : name; // for messages
   if (skipSpace(cursor) !== openBrace) {
     throw invalidEntry(file, tensor, 'an object with "dtype", "shape" and "data_offsets"', startOfValue(cursor));
@@ -169,7 +163,8 @@ function readEntry(cursor: JsonCursor, span: StringSpan, name: string): Entry {
   cursor.position++;
   let dtype: DType | undefined;
   let shape: number[] | undefined;
-  let offsets: readonly [number, number] | undefined;
+  let begin = -1;
+  let end = -1;
   let ignored: Set<string> | undefined;
   if (skipSpace(cursor) === closeBrace) cursor.position++;
   else {
@@ -178,17 +173,18 @@ function readEntry(cursor: JsonCursor, span: StringSpan, name: string): Entry {
       if (spanIs(cursor, span, "dtype")) {
         if (dtype !== undefined) throw duplicateKey(file, "dtype", tensor);
         expectByte(cursor, colon);
-        dtype = readDType(cursor, span, tensor);
+        dtype = readDType(cursor, scratch, tensor);
       } else if (spanIs(cursor, span, "shape")) {
         if (shape !== undefined) throw duplicateKey(file, "shape", tensor);
         expectByte(cursor, colon);
-        shape = readSizes(cursor, tensor, "INVALID_SHAPE", "shape", maxRank);
+        shape = sizes.slice(0, readSizesInto(sizes, cursor, tensor, "INVALID_SHAPE", "shape", maxRank));
       } else if (spanIs(cursor, span, "data_offsets")) {
-        if (offsets !== undefined) throw duplicateKey(file, "data_offsets", tensor);
+        if (begin !== -1) throw duplicateKey(file, "data_offsets", tensor);
         expectByte(cursor, colon);
-        const values = readSizes(cursor, tensor, "INVALID_OFFSETS", "data_offsets", 2);
-        if (values.length !== 2) throw invalidOffsets(file, tensor, "two numbers", `${values.length}`);
-        offsets = [values[0], values[1]];
+        const count = readSizesInto(sizes, cursor, tensor, "INVALID_OFFSETS", "data_offsets", 2);
+        if (count !== 2) throw invalidOffsets(file, tensor, "two numbers", `${count}`);
+        begin = sizes[0];
+        end = sizes[1];
       } else {
         const field = spanText(cursor, span);
         ignored ??= new Set();
@@ -201,14 +197,14 @@ function readEntry(cursor: JsonCursor, span: StringSpan, name: string): Entry {
   }
   if (dtype === undefined) throw invalidEntry(file, tensor, 'a field "dtype"', "none");
   if (shape === undefined) throw invalidEntry(file, tensor, 'a field "shape"', "none");
-  if (offsets === undefined) throw invalidEntry(file, tensor, 'a field "data_offsets"', "none");
-  const [begin, end] = offsets;
+  if (begin === -1) throw invalidEntry(file, tensor, 'a field "data_offsets"', "none");
   if (end < begin) throw invalidOffsets(file, tensor, "begin <= end", `[${begin}, ${end}]`);
   checkBytes(file, tensor, dtype, shape, end - begin);
-  return { name, dtype, shape, begin, end };
+  return { name, dtype, shape, byteLength: end - begin, file, byteOffset: dataStart + begin };
 }
 
-function readDType(cursor: JsonCursor, span: StringSpan, tensor: string): DType {
+function readDType(cursor: JsonCursor, scratch: Scratch, tensor: string): DType {
+  const { span } = scratch;
   if (skipSpace(cursor) !== quote) {
     throw new LoomweightError({
       code: "UNKNOWN_DTYPE",
@@ -220,13 +216,14 @@ function readDType(cursor: JsonCursor, span: StringSpan, tensor: string): DType 
     });
   }
   scanString(cursor, span);
-  // The usual names are compared as bytes: a big file would decode each of them a hundred thousand times.
-  for (let i = safetensorsDTypes.length - 1; i >= 0; i--) {
-    if (spanIs(cursor, span, safetensorsDTypes[i][0])) return safetensorsDTypes[i][1];
+  // Names are compared as bytes: a big file would decode one a hundred thousand times.
+  for (let i = 0; i < safetensorsDTypes.length; i++) {
+    const at = (scratch.dtype + i) % safetensorsDTypes.length;
+    if (!spanIs(cursor, span, safetensorsDTypes[at][0])) continue;
+    scratch.dtype = at;
+    return safetensorsDTypes[at][1];
   }
   const name = spanText(cursor, span).slice(0, 80);
-  const dtype = dtypeOfSafetensorsName(name);
-  if (dtype !== undefined) return dtype;
   const known = safetensorsDTypes.map(([each]) => each);
   const { problem, fix } = unknownName({ kind: "dtype", name, known }).details;
   throw new LoomweightError({
@@ -240,28 +237,46 @@ function readDType(cursor: JsonCursor, span: StringSpan, tensor: string): DType 
   });
 }
 
-/** `[1, 2, …]` of non-negative safe integers, `most` of them at most. */
-function readSizes(cursor: JsonCursor, tensor: string, code: string, field: string, most: number): number[] {
-  const invalid = (expected: string, found: string) =>
-    new LoomweightError({ code, file: cursor.file, tensor, problem: `invalid ${field}`, expected, found });
-  if (skipSpace(cursor) !== openBracket) throw invalid("an array of whole numbers", startOfValue(cursor));
+/** Reads `[1, 2, …]`, non-negative safe integers, `most` of them at most; how many there were. */
+function readSizesInto(
+  values: number[],
+  cursor: JsonCursor,
+  tensor: string,
+  code: string,
+  field: string,
+  most: number,
+): number {
+  let count = 0;
+  if (skipSpace(cursor) !== openBracket) throw invalidSizes(cursor, tensor, code, field, "an array of whole numbers");
   cursor.position++;
-  const values: number[] = [];
   if (skipSpace(cursor) === closeBracket) {
     cursor.position++;
-    return values;
+    return 0;
   }
   do {
     const first = skipSpace(cursor);
-    if (values.length === most) throw invalid(`at most ${most} numbers`, "more");
+    if (count === most) throw invalidSizes(cursor, tensor, code, field, `at most ${most} numbers`, "more");
     if (first !== 0x2d && (first < 0x30 || first > 0x39)) {
-      throw invalid("non-negative whole numbers", startOfValue(cursor));
+      throw invalidSizes(cursor, tensor, code, field, "non-negative whole numbers");
     }
     const number = readInteger(cursor);
-    if (typeof number === "string") throw invalid(`whole numbers from 0 to ${Number.MAX_SAFE_INTEGER}`, number);
-    values.push(number);
+    if (typeof number === "string") {
+      throw invalidSizes(cursor, tensor, code, field, `whole numbers from 0 to ${Number.MAX_SAFE_INTEGER}`, number);
+    }
+    values[count++] = number;
   } while (!endOfList(cursor, closeBracket));
-  return values;
+  return count;
+}
+
+function invalidSizes(
+  cursor: JsonCursor,
+  tensor: string,
+  code: string,
+  field: string,
+  expected: string,
+  found = startOfValue(cursor),
+): LoomweightError {
+  return new LoomweightError({ code, file: cursor.file, tensor, problem: `invalid ${field}`, expected, found });
 }
 
 /** A plain integer of at most 15 digits at once; any other number as its text where it is not a safe integer. */
@@ -323,25 +338,47 @@ function checkBytes(file: string, tensor: string, dtype: DType, shape: readonly 
   }
 }
 
-/** Sorts by position and checks that the data fills the file's buffer: no gap, no overlap, nothing left. */
-function checkLayout(entries: Entry[], dataSize: number, file: string): Entry[] {
-  entries.sort((a, b) => a.begin - b.begin || a.end - b.end); // stable: empty tensors stay in the header's order
+/** The same map where it is in order already, as nearly every file is; empty tensors stay in the header's order. */
+function sortByPosition(tensors: Map<string, TensorInfo>): Map<string, TensorInfo> {
   let position = 0;
-  let previous = "";
-  for (const { name, begin, end } of entries) {
+  let sorted = true;
+  for (const { byteOffset, byteLength } of tensors.values()) {
+    if (byteOffset < position) sorted = false;
+    position = byteOffset + byteLength;
+  }
+  if (sorted) return tensors;
+  const entries = [...tensors].sort(([, a], [, b]) => a.byteOffset - b.byteOffset || a.byteLength - b.byteLength);
+  return new Map(entries);
+}
+
+/** Checks that the data of the sorted tensors fills the file's buffer: no gap, no overlap, nothing left. */
+function checkLayout(
+  tensors: ReadonlyMap<string, TensorInfo>,
+  dataStart: number,
+  fileSize: number,
+  file: string,
+): void {
+  const dataSize = fileSize - dataStart;
+  let position = 0;
+  let previous: TensorInfo | undefined;
+  for (const info of tensors.values()) {
+    const begin = info.byteOffset - dataStart;
     if (begin !== position) {
-      const after = previous === "" ? "the beginning of the data" : `the end of "${previous}"`;
+      const after =
+        previous === undefined ? "the beginning of the data" : `the end of "${previous.name.slice(0, 200)}"`;
       const kind = begin > position ? "leaves a gap" : "overlaps another tensor";
-      throw invalidOffsets(file, name, `data at ${position}, ${after}`, `${begin}`, `tensor data ${kind}`);
+      const expected = `data at ${position}, ${after}`;
+      throw invalidOffsets(file, info.name.slice(0, 200), expected, `${begin}`, `tensor data ${kind}`);
     }
-    position = end;
-    previous = name;
+    position = begin + info.byteLength;
+    previous = info;
   }
   if (position > dataSize) {
+    const cut = [...tensors.values()].find(({ byteOffset, byteLength }) => byteOffset + byteLength > fileSize);
     throw new LoomweightError({
       code: "TRUNCATED_FILE",
       file,
-      tensor: entries.find(({ end }) => end > dataSize)?.name,
+      tensor: cut?.name.slice(0, 200),
       problem: "the file ends before the tensor's data",
       expected: `${position} bytes of data`,
       found: `${dataSize}`,
@@ -357,7 +394,6 @@ function checkLayout(entries: Entry[], dataSize: number, file: string): Entry[] 
       found: `${dataSize}`,
     });
   }
-  return entries;
 }
 
 function startOfValue(cursor: JsonCursor): string {

@@ -1,5 +1,5 @@
 import { LoomweightError } from "@loomweight/tensor";
-import type { ByteSource, Checkpoint, TensorInfo } from "./checkpoint.ts";
+import type { ByteSource, Checkpoint } from "./checkpoint.ts";
 import { recogniseBytes, recogniseFile } from "./file-kind.ts";
 import { lazyCheckpoint } from "./lazy-checkpoint.ts";
 import {
@@ -34,18 +34,13 @@ function announcedLength(head: Uint8Array): number {
   return view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true);
 }
 
-/** Tensors by name, as a map in the order of their data. */
-export function tensorsByName(header: SafetensorsHeader): ReadonlyMap<string, TensorInfo> {
-  return new Map(header.tensors.map((info) => [info.name, info]));
-}
-
 /** Opens one safetensors file. The checkpoint owns `source`: closing it closes the source, and so does a refusal. */
 export async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
   try {
     const header = await readSafetensorsHeader(source);
     return lazyCheckpoint({
       location: source.name,
-      tensors: tensorsByName(header),
+      tensors: header.tensors,
       metadata: header.metadata,
       sources: new Map([[source.name, source]]),
     });

@@ -46,7 +46,7 @@ export async function openSharded(index: ByteSource, openShard: OpenShard): Prom
     if (sources.size !== shards.length) throw invalidIndex(index.name, "files of different names", "two of one name");
     const tensors = new Map<string, TensorInfo>();
     for (const { name, header, source } of shards) {
-      for (const info of header.tensors) {
+      for (const info of header.tensors.values()) {
         const home = weightMap.get(info.name);
         if (home !== undefined && home !== name) continue; // the index decides between two copies
         const other = tensors.get(info.name);
@@ -65,13 +65,12 @@ export async function openSharded(index: ByteSource, openShard: OpenShard): Prom
     for (const [tensor, name] of weightMap) {
       if (tensors.has(tensor)) continue;
       const shard = shards.find((each) => each.name === name)!;
-      const known = new Map(shard.header.tensors.map((info) => [info.name, info]));
       throw new LoomweightError({
         code: "MISSING_TENSOR",
         file: shard.source.name,
         tensor: tensor.slice(0, 200),
         problem: `${index.name} places the tensor in this file, which does not hold it`,
-        fix: unknownTensor(tensor, shard.source.name, known).details.fix,
+        fix: unknownTensor(tensor, shard.source.name, shard.header.tensors).details.fix,
       });
     }
     return lazyCheckpoint({
