@@ -1,1 +1,19 @@
-export {};
+export { adapterMethods } from "./catalogue.ts";
+export * from "./define.ts";
+export { foldedCheckpoint, type FoldedCheckpointOptions, openFolded, type OpenFoldedOptions } from "./fold/folded-checkpoint.ts";
+export {
+  type FoldBase,
+  type FoldedTensor,
+  type FoldOperation,
+  type FoldPlan,
+  type FoldPlanOptions,
+  type FoldStep,
+  planFold,
+} from "./fold/plan.ts";
+export { type LayerKind, type LayerShape, layerOf } from "./layer.ts";
+export { type DoraOptions, dora } from "./methods/dora.ts";
+export { type LoraOptions, lora } from "./methods/lora.ts";
+export { type MissOptions, miss } from "./methods/miss.ts";
+export type { AdaptedModule, Adapter } from "./peft/adapter.ts";
+export type { ConfigField, Json, KeySuffix, PeftConfig, PeftFormat } from "./peft/format.ts";
+export { openAdapter, type ReadAdapterOptions, readAdapter } from "./peft/read-adapter.ts";

@@ -1,1 +1,1 @@
-export {};
+export { openAdapterFolder } from "./open.ts";

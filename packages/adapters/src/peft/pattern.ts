@@ -22,11 +22,18 @@ type Instruction =
   | { readonly op: "accept" };
 
 const maximalInstructions = 20_000;
-/** Steps that one text may take; far above what a sane pattern on a module path needs. */
-const maximalSteps = 50_000_000;
+/** Steps that matching may still take, over all texts and all patterns that share it. */
+export interface PatternBudget {
+  steps: number;
+}
+
+/** Far above what sane patterns on the module paths of a model need; some seconds. */
+export function patternBudget(): PatternBudget {
+  return { steps: 300_000_000 };
+}
 
 /** Compiles a Python regular expression. Throws `INVALID_PATTERN`, `UNSUPPORTED_PATTERN` or `PATTERN_TOO_COMPLEX`. */
-export function compilePattern(pattern: string, place: PatternPlace): Pattern {
+export function compilePattern(pattern: string, place: PatternPlace, budget = patternBudget()): Pattern {
   const tooComplex = () =>
     new LoomweightError({
       code: "PATTERN_TOO_COMPLEX",
@@ -37,8 +44,8 @@ export function compilePattern(pattern: string, place: PatternPlace): Pattern {
     });
   const program = compileProgram(parsePattern(pattern, place), { left: maximalInstructions }, tooComplex);
   return {
-    matchesWhole: (text) => run(program, text, true, tooComplex),
-    matchesStart: (text) => run(program, text, false, tooComplex),
+    matchesWhole: (text) => run(program, text, true, budget, tooComplex),
+    matchesStart: (text) => run(program, text, false, budget, tooComplex),
   };
 }
 
@@ -64,13 +71,13 @@ function compileProgram(tree: PatternNode, budget: { left: number }, tooComplex:
         return;
       case "choice": {
         const jumps: number[] = [];
-        node.options.forEach((option, index) => {
-          if (index === node.options.length - 1) return compile(option);
+        for (const option of node.options.slice(0, -1)) {
           const fork = emit({ op: "split", first: 0, second: 0 });
           compile(option);
           jumps.push(emit({ op: "split", first: 0, second: 0 }));
           program[fork] = { op: "split", first: fork + 1, second: program.length };
-        });
+        }
+        compile(node.options[node.options.length - 1]);
         for (const jump of jumps) program[jump] = { op: "split", first: program.length, second: program.length };
         return;
       }
@@ -104,10 +111,15 @@ function compileProgram(tree: PatternNode, budget: { left: number }, tooComplex:
   return program;
 }
 
-function run(program: readonly Instruction[], text: string, whole: boolean, tooComplex: () => Error): boolean {
+function run(
+  program: readonly Instruction[],
+  text: string,
+  whole: boolean,
+  budget: PatternBudget,
+  tooComplex: () => Error,
+): boolean {
   const codes = Array.from(text, (character) => character.codePointAt(0) ?? 0);
   const looks = new Map<Instruction, Map<number, boolean>>();
-  let steps = maximalSteps;
 
   const holds = (at: (PatternNode & { kind: "position" })["at"], position: number): boolean => {
     if (at === "start") return position === 0;
@@ -138,7 +150,8 @@ function run(program: readonly Instruction[], text: string, whole: boolean, tooC
   // Every (instruction, position) is visited once: no backtracking, whatever the pattern.
   const reaches = (code: readonly Instruction[], begin: number, accepts: (position: number) => boolean): boolean => {
     const width = codes.length + 1;
-    if (code.length * width > maximalSteps) throw tooComplex();
+    budget.steps -= (code.length * width) >> 4; // clearing `seen`
+    if (budget.steps < 0) throw tooComplex();
     const seen = new Uint8Array(code.length * width);
     const stack = [0, begin];
     while (stack.length > 0) {
@@ -146,7 +159,7 @@ function run(program: readonly Instruction[], text: string, whole: boolean, tooC
       const at = stack.pop() as number;
       if (seen[at * width + position] === 1) continue;
       seen[at * width + position] = 1;
-      if (--steps < 0) throw tooComplex();
+      if (--budget.steps < 0) throw tooComplex();
       const instruction = code[at];
       if (instruction.op === "accept") {
         if (accepts(position)) return true;

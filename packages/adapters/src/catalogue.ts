@@ -1,0 +1,7 @@
+import type { AdapterMethod } from "./define.ts";
+import { dora } from "./methods/dora.ts";
+import { lora } from "./methods/lora.ts";
+import { miss } from "./methods/miss.ts";
+
+/** Every adapter method of this package, by name. */
+export const adapterMethods: readonly AdapterMethod[] = [dora, lora, miss];

@@ -1,0 +1,185 @@
+import { add, isGraphValue, type Value } from "@loomweight/graph";
+import type { KernelDType } from "@loomweight/kernels";
+import { byteLengthOf, contiguousData, elementCount, fromData, isFloat, LoomweightError, type Tensor } from "@loomweight/tensor";
+import type { LayerValues } from "../define.ts";
+import { storedAxis } from "../layer.ts";
+import type { Codec } from "./codes.ts";
+import { type LoadedParams, loadParams } from "./params.ts";
+import { elementsPerRow, type FoldedTensor, type FoldStep } from "./plan.ts";
+import { asMatrix, asStored, sliceLayer, sliceParam } from "./slice.ts";
+
+/** Elements evaluated at once: small enough for the processor's cache. */
+const tileElements = 131_072;
+
+/** What evaluating a tensor needs beside the tile itself. */
+export interface PreparedTensor {
+  readonly tensor: FoldedTensor;
+  readonly operations: readonly PreparedOperation[];
+}
+
+interface PreparedOperation {
+  readonly kind: "weight" | "bias";
+  readonly step: FoldStep;
+  readonly params: LoadedParams;
+  /** Sums over all of `in`, where tiles hold only a part of it. */
+  readonly sums?: Readonly<Record<string, Tensor>>;
+}
+
+export interface EvaluateOptions {
+  readonly signal?: AbortSignal;
+  /** Let NaN and infinities pass into the result; default false. */
+  readonly allowNonFinite?: boolean;
+}
+
+/** Reads the parameters of a tensor's operations, and the sums that need a pass over the base's tensor. */
+export async function prepareTensor(
+  tensor: FoldedTensor,
+  codec: Codec,
+  options: EvaluateOptions = {},
+): Promise<PreparedTensor> {
+  const operations = await Promise.all(
+    tensor.operations.map(async ({ kind, step }) => ({ kind, step, params: await loadParams(step, codec, options.signal) })),
+  );
+  const summed = operations.map(({ kind, step }) => kind === "weight" && step.method.sums !== undefined && storedAxis(step.layer) === "in");
+  if (!summed.includes(true)) return { tensor, operations };
+  const sums: Record<string, Tensor>[] = operations.map(() => ({}));
+  const rows = tensor.shape[0];
+  const step = rowsAtOnce(tensor);
+  for (let start = 0; start < rows; start += step) {
+    const end = Math.min(rows, start + step);
+    const values = await readValues(tensor, codec, start, end, options);
+    operations.forEach((operation, index) => {
+      if (!summed[index]) return;
+      const { method, module } = operation.step;
+      const { layer, params } = layerTile(operation, values, start, end);
+      const part = method.sums?.(layer, params, module.options) ?? {};
+      for (const [name, value] of Object.entries(part)) {
+        const before = sums[index][name];
+        sums[index][name] = computed(before === undefined ? value : add(before, value), operation.step);
+      }
+    });
+  }
+  return { tensor, operations: operations.map((operation, index) => (summed[index] ? { ...operation, sums: sums[index] } : operation)) };
+}
+
+/** Rows that tiles hold. */
+export function rowsAtOnce(tensor: FoldedTensor): number {
+  const rows = Math.max(1, tensor.shape[0] ?? 1);
+  if (!Number.isFinite(tensor.rowMultiple)) return rows;
+  const wanted = Math.max(1, Math.floor(tileElements / elementsPerRow(tensor)));
+  return Math.max(1, Math.round(wanted / tensor.rowMultiple)) * tensor.rowMultiple;
+}
+
+/**
+ * Writes the codes of rows [start, end) of the folded tensor into `out`: float64 throughout, one rounding. `start` and
+ * `end` are multiples of `rowMultiple` (or the last row). Throws `NON_FINITE` naming the tensor.
+ */
+export async function evaluateRows(
+  prepared: PreparedTensor,
+  codec: Codec,
+  start: number,
+  end: number,
+  out: Uint8Array,
+  options: EvaluateOptions = {},
+): Promise<void> {
+  const { tensor } = prepared;
+  const width = elementsPerRow(tensor);
+  const step = rowsAtOnce(tensor);
+  const bytes = await readCodes(tensor, start, end, options);
+  for (let row = start; row < end; row += step) {
+    const last = Math.min(end, row + step);
+    const values = new Float64Array((last - row) * width);
+    const { dtype } = tensor.source.info;
+    const from = byteLengthOf(dtype, (row - start) * width);
+    codec.load(values, dtype as KernelDType, bytes.subarray(from, from + byteLengthOf(dtype, values.length)));
+    const folded = applyOperations(prepared, values, row, last);
+    const to = byteLengthOf(tensor.dtype, (row - start) * width);
+    const codes = out.subarray(to, to + byteLengthOf(tensor.dtype, values.length));
+    const bad = codec.store(tensor.dtype as KernelDType, codes, folded);
+    if (bad >= 0 && options.allowNonFinite !== true) throw nonFinite(prepared, values[bad], folded[bad], row * width + bad);
+  }
+}
+
+/** The values of rows [start, end) after every operation, row-major. `values` are the base's. */
+export function applyOperations(prepared: PreparedTensor, values: Float64Array, start: number, end: number): Float64Array {
+  const { shape } = prepared.tensor;
+  let now: Tensor = fromData("float64", values, [end - start, ...shape.slice(1)]);
+  for (const operation of prepared.operations) {
+    const { step, params } = operation;
+    if (operation.kind === "bias") {
+      const { method, module, layer, shapes } = step;
+      const own: Record<string, Tensor> = {};
+      for (const [name, tensor] of Object.entries(params)) own[name] = sliceParam(tensor, shapes[name], "out", start, end);
+      const shift = method.bias?.add({ ...layer, out: end - start }, own, module.options);
+      if (shift !== undefined) now = computed(add(now, shift), step);
+      continue;
+    }
+    const current = contiguousData(now) as Float64Array;
+    const { layer, params: own } = layerTile(operation, values, start, end, current);
+    const sums = operation.sums ?? step.method.sums?.(layer, own, step.module.options) ?? {};
+    const weight = computed((step.method.weight as NonNullable<typeof step.method.weight>)(layer, own, step.module.options, sums), step);
+    now = asStored(layer, weight);
+    if (elementCount(now.shape) !== values.length) {
+      throw new LoomweightError({ code: "INTERNAL", problem: `${step.method.name} gave a weight of another shape`, tensor: prepared.tensor.name });
+    }
+  }
+  return contiguousData(now) as Float64Array;
+}
+
+function layerTile(
+  { step, params }: Pick<PreparedOperation, "step" | "params">,
+  base: Float64Array,
+  start: number,
+  end: number,
+  current = base,
+): { layer: LayerValues; params: LoadedParams } {
+  const axis = storedAxis(step.layer);
+  const shape = sliceLayer(step.layer, start, end);
+  const matrix = asMatrix(shape, base);
+  const layer = { ...shape, base: matrix, weight: current === base ? matrix : asMatrix(shape, current) };
+  const own: Record<string, Tensor> = {};
+  for (const [name, tensor] of Object.entries(params)) own[name] = sliceParam(tensor, step.shapes[name], axis, start, end);
+  return { layer, params: own };
+}
+
+async function readCodes(tensor: FoldedTensor, start: number, end: number, { signal }: EvaluateOptions): Promise<Uint8Array> {
+  const { checkpoint, info } = tensor.source;
+  if (!isFloat(info.dtype)) {
+    throw new LoomweightError({ code: "UNSUPPORTED_DTYPE", problem: "only floating-point tensors can be folded", tensor: info.name, file: info.file, found: info.dtype });
+  }
+  const width = elementsPerRow(tensor);
+  return checkpoint.readBytes(info.name, {
+    start: byteLengthOf(info.dtype, start * width),
+    end: byteLengthOf(info.dtype, end * width),
+    signal,
+  });
+}
+
+async function readValues(tensor: FoldedTensor, codec: Codec, start: number, end: number, options: EvaluateOptions): Promise<Float64Array> {
+  const bytes = await readCodes(tensor, start, end, options);
+  const values = new Float64Array((end - start) * elementsPerRow(tensor));
+  codec.load(values, tensor.source.info.dtype as KernelDType, bytes);
+  return values;
+}
+
+/** All operands are tensors, so the result is one; anything else is the method's fault. */
+function computed(value: Value, { method }: FoldStep): Tensor {
+  if (!isGraphValue(value)) return value;
+  throw new LoomweightError({ code: "INTERNAL", problem: `${method.name} is not evaluated on tensors (${value.node?.op ?? value.kind})` });
+}
+
+function nonFinite({ tensor, operations }: PreparedTensor, base: number, result: number, element: number): LoomweightError {
+  const names = operations.map(({ step }) => step.adapter.location).filter((name, index, all) => all.indexOf(name) === index);
+  return new LoomweightError({
+    code: "NON_FINITE",
+    problem: Number.isFinite(result)
+      ? `the folded weight is beyond the range of ${tensor.dtype}`
+      : "the folded weight is not a finite number",
+    file: names.join(", ") || tensor.source.info.file,
+    tensor: tensor.name,
+    found: `${result} at element ${element}, from ${base} in ${tensor.source.info.file}`,
+    fix: Number.isFinite(base)
+      ? "The adapter does not fit this base, or the output needs a wider dtype."
+      : "The base model itself holds it; allow non-finite values to keep it.",
+  });
+}

@@ -1,0 +1,110 @@
+import { add, div, max, mul, reduceSum, reshape, sqrt, sub, type Value } from "@loomweight/graph";
+import { LoomweightError, type OptionValues, type Tensor } from "@loomweight/tensor";
+import { defineAdapter } from "../define.ts";
+import type { LayerShape } from "../layer.ts";
+import {
+  addLowRank,
+  lowRankFileShape,
+  lowRankForward,
+  lowRankInit,
+  lowRankOptions,
+  lowRankScale,
+  lowRankShapes,
+} from "../low-rank.ts";
+import { checkInitialisation, loraFields, lowRankFields, lowRankSuffixes } from "../peft/lora-files.ts";
+
+/** Norms below this count as this: a row of zeros stays zero instead of becoming NaN. */
+const smallestNorm = 1e-12;
+
+/**
+ * DoRA: V = W + s · B A [out, in]; W′[o, :] = magnitude[o] · V[o, :] / ‖V[o, :]‖₂. The bias is not scaled. An embedding
+ * is [in, out] = [tokens, width], so its norm runs over the vocabulary for each dimension.
+ * Source: Liu et al. 2024, arXiv:2402.09353, §4; formulas as PEFT computes them (the paper's columns are rows here).
+ * Differs: norms are clamped at 1e-12 (PEFT divides by zero); float64 throughout, one rounding.
+ */
+export const dora = defineAdapter({
+  name: "dora",
+  source: "arXiv:2402.09353",
+  scope: "layer",
+  kinds: ["linear", "transposedLinear", "embedding", "convolution"],
+  options: lowRankOptions,
+  params: (_layer, options) => ({ ...lowRankShapes(options), magnitude: ["out"] }),
+  init: (layer, options, context) => ({
+    ...lowRankInit(layer, options, context), // B A = 0, so V = W
+    magnitude: rowNorms(layer, context.weight),
+  }),
+  apply: (layer, { A, B, magnitude }, x, options) => {
+    const scale = lowRankScale(options);
+    const norm = squaresToNorm(squaresOf(addLowRank(layer.base, { A, B }, scale)));
+    const gain = div(reshape(magnitude, [layer.out, 1]), norm);
+    const own = layer.operation(x, layer.storedWeight);
+    const update = mul(lowRankForward(layer, { A, B }, x, options), scale);
+    // (gain − 1) · own + gain · update: near gain = 1 the plain product would cancel.
+    const shape = layer.perOutput(reshape(gain, [layer.out]));
+    return add(layer.forward(x), add(mul(sub(shape, 1), own), mul(shape, update)));
+  },
+  sums: (layer, { A, B }, options) => ({
+    squares: squaresOf(addLowRank(layer.base, { A, B }, lowRankScale(options))),
+  }),
+  weight: (layer, { A, B, magnitude }, options, { squares }) =>
+    mul(
+      addLowRank(layer.weight, { A, B }, lowRankScale(options)),
+      div(reshape(magnitude, [-1, 1]), squaresToNorm(squares)),
+    ),
+  tiling: () => ({ out: 1, in: 1 }),
+  files: {
+    peftTypes: ["LORA"],
+    applies: (config) => config.use_dora === true,
+    fields: loraFields,
+    optionFields: lowRankFields,
+    readOptions: (config, file) => {
+      if (config.lora_bias === true) {
+        throw new LoomweightError({
+          code: "UNSUPPORTED_ADAPTER",
+          problem: "DoRA has no bias on B",
+          file,
+          option: "lora_bias",
+          fix: "Set lora_bias or use_dora to false.",
+        });
+      }
+      checkInitialisation(config, file);
+      return {};
+    },
+    writeOptions: () => ({ use_dora: true }),
+    patterns: { rank_pattern: "rank", alpha_pattern: "alpha" },
+    suffixes: {
+      ...lowRankSuffixes,
+      lora_magnitude_vector: { param: "magnitude" },
+      "lora_magnitude_vector.weight": { param: "magnitude" }, // as some versions of PEFT wrote it
+    },
+    fileShape: (param, layer, options) =>
+      param === "magnitude" && layer.kind === "convolution"
+        ? [1, layer.out, ...layer.storedShape.slice(2).map(() => 1)]
+        : lowRankFileShape(param, layer, options),
+    biasOfAdapted: ["lora_only"],
+  },
+});
+
+/** Options of `dora`, checked. */
+export type DoraOptions = OptionValues<typeof dora.options>;
+
+/** Σ over `in` of v², [out, 1]. */
+function squaresOf(v: Value): Value {
+  return reduceSum(mul(v, v), [1], true);
+}
+
+function squaresToNorm(squares: Value): Value {
+  return max(sqrt(squares), smallestNorm);
+}
+
+function rowNorms(layer: LayerShape, weight: Tensor | undefined): Tensor {
+  if (weight === undefined) {
+    throw new LoomweightError({
+      code: "MISSING_OPTION",
+      problem: "dora starts from the norms of the layer's weight, which was not given",
+      option: "init weight",
+      expected: `a weight [${layer.out}, ${layer.in}]`,
+    });
+  }
+  return reshape(sqrt(squaresOf(weight)), [layer.out]) as Tensor;
+}

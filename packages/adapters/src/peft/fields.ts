@@ -1,0 +1,72 @@
+import type { ConfigField, Json } from "./format.ts";
+
+const note = (initial: Json, more: Partial<ConfigField> = {}): ConfigField => ({ use: "note", default: initial, ...more });
+const target = (initial: Json): ConfigField => ({ use: "target", default: initial });
+const option = (initial: Json, more: Partial<ConfigField> = {}): ConfigField => ({
+  use: "option",
+  default: initial,
+  ...more,
+});
+const unsupported = (initial: Json, what: string): ConfigField => ({ use: "unsupported", default: initial, what });
+
+/** Fields that every PEFT type has. */
+export const commonFields: Readonly<Record<string, ConfigField>> = {
+  auto_mapping: note(null),
+  base_model_name_or_path: note(null),
+  inference_mode: note(true),
+  peft_type: note(null),
+  peft_version: note(null),
+  revision: note(null),
+  runtime_config: note(null),
+  task_type: note(null),
+};
+
+/** Fields that say which modules a type adapts. */
+export const targetFields: Readonly<Record<string, ConfigField>> = {
+  bias: target("none"),
+  exclude_modules: target(null),
+  layers_pattern: target(null),
+  layers_to_transform: target(null),
+  modules_to_save: target(null),
+  target_modules: target(null),
+};
+
+/** Fields of `LORA` with PEFT's defaults (PEFT 0.21). */
+export const loraFields: Readonly<Record<string, ConfigField>> = {
+  alora_invocation_tokens: unsupported(null, "activated LoRA (aLoRA)"),
+  alpha_pattern: option({}),
+  arrow_config: unsupported(null, "Arrow routing"),
+  corda_config: note(null),
+  ensure_weight_tying: unsupported(false, "weight tying of adapted embeddings"),
+  eva_config: note(null),
+  fan_in_fan_out: option(false),
+  init_lora_weights: option(true),
+  kasa_config: unsupported(null, "KaSA"),
+  layer_replication: unsupported(null, "layer replication"),
+  loftq_config: note({}),
+  lora_alpha: option(8),
+  lora_bias: option(false),
+  lora_dropout: note(0, { float: true }),
+  lora_ga_config: note(null),
+  megatron_config: unsupported(null, "Megatron layers"),
+  megatron_core: note("megatron.core"),
+  monteclora_config: note(null), // changes training only
+  qalora_group_size: note(16),
+  r: option(8),
+  rank_pattern: option({}),
+  target_parameters: unsupported(null, "LoRA on parameters (target_parameters)"),
+  trainable_token_indices: unsupported(null, "trainable tokens"),
+  use_bdlora: unsupported(null, "BdLoRA"),
+  use_dora: option(false),
+  use_qalora: unsupported(false, "QA-LoRA"),
+  use_rslora: option(false),
+  velora_config: note(null), // changes training only
+};
+
+/** Fields of `MISS` and its older name `BONE`. */
+export const missFields: Readonly<Record<string, ConfigField>> = {
+  init_weights: option(true),
+  mini_r: option(1),
+  miss_dropout: note(0, { float: true }),
+  r: option(64),
+};

@@ -1,0 +1,51 @@
+import type { OptionSpecs, OptionValues } from "@loomweight/tensor";
+import type { LayerKind, LayerShape } from "../layer.ts";
+
+/** A value of adapter_config.json. */
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+export type PeftConfig = { readonly [key: string]: Json };
+
+/**
+ * What a field of adapter_config.json means here:
+ * `option`: read by the method · `target`: which modules are adapted · `note`: no effect on the weights ·
+ * `unsupported`: anything but the default (or null) changes the weights in a way that is not built: refused by `what`.
+ */
+export interface ConfigField {
+  readonly use: "option" | "target" | "note" | "unsupported";
+  readonly default: Json;
+  /** Python writes a float even when it is whole: `0.0`. */
+  readonly float?: boolean;
+  readonly what?: string;
+}
+
+/** One tensor of an adapted module: which parameter it is, and for which kinds of layer only. */
+export interface KeySuffix<P extends string> {
+  readonly param: P;
+  readonly kind?: LayerKind;
+}
+
+/** How a method is stored in PEFT's files. */
+export interface PeftFormat<S extends OptionSpecs = OptionSpecs, P extends string = string> {
+  /** `peft_type`; the first is written, the others are older names. */
+  readonly peftTypes: readonly string[];
+  /** Tells methods of one `peft_type` apart; default: always. */
+  applies?(config: PeftConfig): boolean;
+  readonly fields: Readonly<Record<string, ConfigField>>;
+  /** Option → the field that holds it. */
+  readonly optionFields: Readonly<Record<string, string>>;
+  /**
+   * Options (not yet checked) whose value is not simply the field's, and refusals of what a field asks for and is not
+   * built: throws `UNSUPPORTED_ADAPTER`, `INVALID_OPTION`.
+   */
+  readOptions?(config: PeftConfig, file: string): Readonly<Record<string, unknown>>;
+  /** Fields whose value is not simply the option's, for adapters made here. */
+  writeOptions?(options: OptionValues<S>): PeftConfig;
+  /** Fields that hold {pattern: value} and the option they replace per module. */
+  readonly patterns?: Readonly<Record<string, string>>;
+  /** Key suffixes after `base_model.model.<module>.`; of several for one parameter the first is written. */
+  readonly suffixes: Readonly<Record<string, KeySuffix<P>>>;
+  /** Shape in the file, where it is not the parameter's own. Same elements in the same order. */
+  fileShape?(param: P, layer: LayerShape, options: OptionValues<S>): readonly number[] | undefined;
+  /** Values of `bias` that store the biases of adapted modules only. */
+  readonly biasOfAdapted: readonly string[];
+}
