@@ -1,12 +1,17 @@
-// pnpm replay [area…]: replays recorded references (models, peft, mergekit, …) and says what passed and what did not.
+// pnpm replay [area…] [--json FILE]: replays recorded references (models, peft, mergekit, …) and says what passed and what did not.
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { startVitest } from "vitest/node";
 import { replayReporter } from "./reporter.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const areas = process.argv.slice(2).filter((word) => word !== "--");
+const { values, positionals: areas } = parseArgs({
+  args: process.argv.slice(2).filter((word) => word !== "--"),
+  options: { json: { type: "string" } },
+  allowPositionals: true,
+});
 
 /** Replay files with their area: `models-fold.replay.test.ts` belongs to `models`. */
 function replayFiles(): { path: string; area: string }[] {
@@ -37,7 +42,7 @@ if (chosen.length === 0) {
 const vitest = await startVitest("test", chosen, {
   root,
   watch: false,
-  reporters: [replayReporter()],
+  reporters: [replayReporter(values)],
   testTimeout: 120_000,
 });
 await vitest.close();
