@@ -17,3 +17,4 @@ export { type MissOptions, miss } from "./methods/miss.ts";
 export type { AdaptedModule, Adapter } from "./peft/adapter.ts";
 export type { ConfigField, Json, KeySuffix, PeftConfig, PeftFormat } from "./peft/format.ts";
 export { openAdapter, type ReadAdapterOptions, readAdapter } from "./peft/read-adapter.ts";
+export { type AdapterFiles, writeAdapter } from "./peft/write-adapter.ts";

@@ -1,0 +1,149 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Checkpoint } from "@loomweight/checkpoint";
+import { fixtureArea, fixtureCases, readFixtureJson, readFixtureTensors } from "@loomweight/fixtures";
+import { LoomweightError, type Tensor } from "@loomweight/tensor";
+import { describe, expect, type TestContext, test } from "vitest";
+import { openFolded, writeAdapter } from "../src/index.ts";
+import { openAdapterFolder } from "../src/node/index.ts";
+import type { Adapter } from "../src/peft/adapter.ts";
+import { castAll, memoryCheckpoint, valuesOf } from "./memory.ts";
+
+interface Expected {
+  readonly base: string;
+  readonly base_dtype?: "float32" | "bfloat16" | "float16";
+  readonly peft_type?: string;
+  readonly merge?: string;
+  readonly changed?: readonly string[];
+}
+interface Difference {
+  readonly case: string;
+  readonly tensor: string;
+  readonly reason: string;
+}
+
+/** Variants of LORA that are refused by name; every other LORA, MISS and BONE case must fold. */
+const refusedVariants: Readonly<Record<string, RegExp>> = {
+  lora_bdlora: /BdLoRA/,
+  lora_kasa: /KaSA/,
+  lora_olora_trained: /olora/,
+  lora_pissa_trained: /pissa/,
+  lora_target_parameters: /target_parameters/,
+  lora_trainable_tokens: /trainable tokens/,
+};
+const differences = readFixtureJson<Difference[]>(join(import.meta.dirname, "../differences.json"));
+const area = fixtureArea("peft") ?? "";
+/** Absolute, of the folder's README; float32 weights that need no decomposition of the base. */
+const tolerance = 2e-6;
+
+async function openBase(expected: Expected): Promise<{ checkpoint: Checkpoint; config: Record<string, unknown>; tensors: Map<string, Tensor> }> {
+  const folder = join(area, expected.base);
+  const tensors = castAll(readFixtureTensors(join(folder, "model.safetensors")), expected.base_dtype ?? "float32");
+  const checkpoint = await memoryCheckpoint(tensors, expected.base);
+  return { checkpoint, config: readFixtureJson(join(folder, "config.json")), tensors };
+}
+
+/** Compares every recorded merged tensor, and that nothing else changed. */
+async function compare(name: string, folded: Checkpoint, base: ReadonlyMap<string, Tensor>, folder: string, changed: readonly string[]) {
+  const recorded = new Map(
+    [...readFixtureTensors(join(folder, "expected.safetensors"))].flatMap(([key, tensor]) =>
+      key.startsWith("merged/") ? [[key.slice("merged/".length), tensor] as const] : [],
+    ),
+  );
+  expect([...recorded.keys()].sort()).toEqual([...changed].sort());
+  for (const [key, expected] of recorded) {
+    // A tied head is recorded beside the embedding that stores it.
+    const stored = folded.tensors.has(key) ? key : "transformer.wte.weight";
+    const ours = await folded.read(stored);
+    expect([key, ours.dtype, ours.shape]).toEqual([key, expected.dtype, expected.shape]);
+    compareTensor(name, key, ours, expected, base.get(stored) as Tensor);
+  }
+  for (const [key, tensor] of base) {
+    if (recorded.has(key)) continue;
+    expect(await folded.read(key), key).toEqual(tensor);
+  }
+}
+
+function compareTensor(name: string, key: string, ours: Tensor, expected: Tensor, before: Tensor | undefined) {
+  const [a, b] = [valuesOf(ours), valuesOf(expected)];
+  if (ours.dtype === "float32") {
+    const worst = a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
+    expect(worst, key).toBeLessThanOrEqual(tolerance);
+    return;
+  }
+  const equal = ours.data.length === expected.data.length && a.every((value, i) => value === b[i]);
+  const listed = differences.some((each) => each.case === name && each.tensor === key);
+  // What is listed must differ, what is not must not.
+  expect(`${key} ${equal ? "equal" : "differs"}`).toBe(`${key} ${listed ? "differs" : "equal"}`);
+  if (!listed) return;
+  // PEFT rounds the update and then the sum: at most half a unit each, at the larger of weight and update.
+  const w = valuesOf(before as Tensor);
+  for (let i = 0; i < a.length; i++) {
+    const allowed = unit(Math.max(Math.abs(w[i]), Math.abs(b[i]), Math.abs(b[i] - w[i])), ours.dtype);
+    expect(Math.abs(a[i] - b[i]), `${key} [${i}]`).toBeLessThanOrEqual(allowed);
+  }
+}
+
+/** One unit in the last place at a value. */
+function unit(value: number, dtype: string): number {
+  const [bits, smallest] = dtype === "bfloat16" ? [7, -126] : [10, -14];
+  return 2 ** (Math.max(smallest, Math.floor(Math.log2(Math.abs(value) || 2 ** smallest))) - bits);
+}
+
+async function adapterOf(folder: string, name: string, context: TestContext): Promise<Adapter> {
+  const type = readFixtureJson<{ peft_type: string }>(join(folder, "adapter_config.json")).peft_type;
+  try {
+    return await openAdapterFolder(folder);
+  } catch (error) {
+    if (!(error instanceof LoomweightError) || error.code !== "UNSUPPORTED_ADAPTER") throw error;
+    if (["LORA", "MISS", "BONE"].includes(type)) {
+      expect(Object.keys(refusedVariants)).toContain(name);
+      expect(error.message).toMatch(refusedVariants[name]);
+    } else expect(error.message).toContain(type);
+    return context.skip(`${type}: ${error.details.problem}`);
+  }
+}
+
+describe("adapters that PEFT merged", () => {
+  test.for(fixtureCases("peft", { within: "cases" }))("%s", async (name, context) => {
+    const folder = join(area, "cases", name);
+    const expected = readFixtureJson<Expected>(join(folder, "expected.json"));
+    const adapter = await adapterOf(folder, name, context);
+    const base = await openBase(expected);
+    if (expected.merge?.startsWith("refused")) {
+      expect(() => openFolded(base, [adapter])).toThrow(expect.objectContaining({ code: "UNSUPPORTED_LAYER" }));
+      return;
+    }
+    const { checkpoint } = openFolded(base, [adapter]);
+    await compare(name, checkpoint, base.tensors, folder, expected.changed ?? []);
+  });
+});
+
+describe("several adapters folded in order", () => {
+  test.for(fixtureCases("peft", { within: "composed" }))("%s", async (name, context) => {
+    const folder = join(area, "composed", name);
+    const expected = readFixtureJson<Expected & { active: string[] }>(join(folder, "expected.json"));
+    const adapters = await Promise.all(expected.active.map((each) => adapterOf(join(folder, each), name, context)));
+    const base = await openBase(expected);
+    const { checkpoint } = openFolded(base, adapters);
+    await compare(name, checkpoint, base.tensors, folder, expected.changed ?? []);
+  });
+});
+
+describe("files come back unchanged byte for byte when they are written", () => {
+  test.for(fixtureCases("peft", { within: "cases" }))("%s", async (name, context) => {
+    const folder = join(area, "cases", name);
+    const adapter = await adapterOf(folder, name, context);
+    const { config, weights } = await writeAdapter(adapter);
+    expect(config).toBe(readFileSync(join(folder, "adapter_config.json"), "utf8"));
+    expect(Buffer.compare(weights, readFileSync(join(folder, "adapter_model.safetensors")))).toBe(0);
+  });
+});
+
+test.skipIf(area === "")("every listed difference names a case and a tensor that are recorded", () => {
+  for (const { case: name, tensor, reason } of differences) {
+    expect(fixtureCases("peft", { within: "cases" })).toContain(name);
+    expect(readFixtureTensors(join(area, "cases", name, "expected.safetensors")).has(`merged/${tensor}`)).toBe(true);
+    expect(reason.length).toBeGreaterThan(20);
+  }
+});
