@@ -1,1 +1,44 @@
-export {};
+export { checkpointSource } from "./checkpoint-source.ts";
+export { signConsensusMean, type WeightedTaskVector, weightedMean } from "./consensus.ts";
+export {
+  type AnyMergeMethod,
+  defineMergeMethod,
+  type MergeContext,
+  type MergeInput,
+  type MergeMethod,
+  type MergeNeeds,
+  type MergeSources,
+} from "./define.ts";
+export { type ExecuteOptions, executePlan, type MergeProgress, type TensorSink } from "./execute.ts";
+export { createEngine, type Engine, type EngineOptions, engineBytes, type TileSource } from "./lazy/engine.ts";
+export {
+  add,
+  type BlockFunction,
+  constant,
+  divideBy,
+  elementwise,
+  fromSource,
+  type LazyTensor,
+  multiply,
+  scale,
+  subtract,
+  weightedSum,
+} from "./lazy/lazy-tensor.ts";
+export { gram, streamRows, sumsAbs, valuesOf } from "./lazy/reduce.ts";
+export { type MagnitudeCut, selectLargest } from "./lazy/select.ts";
+export { type StoreOptions, storeTensor } from "./lazy/store.ts";
+export { type MergeModels, type MergeOptions, merge, tensorSource } from "./merge.ts";
+export { mergeMethods } from "./method-list.ts";
+// methods:begin, written by `pnpm gen`
+export { linear } from "./methods/linear.ts";
+export { passthrough } from "./methods/passthrough.ts";
+export { slerp } from "./methods/slerp.ts";
+export { taskArithmetic } from "./methods/task-arithmetic.ts";
+export { ties } from "./methods/ties.ts";
+// methods:end
+export type { MergePlan, TensorInput, TensorPlan, TensorReference } from "./plan/plan.ts";
+export { modelsOf, planMerge } from "./plan/plan-merge.ts";
+export type { ModelReference } from "./recipe/model-reference.ts";
+export { parseRecipe, type Recipe, type RecipeContext } from "./recipe/recipe.ts";
+export { keepLargest, keepMiddle, keepWithin, rescaleToL1 } from "./sparsify.ts";
+export { addTaskVector, taskVector } from "./task-vector.ts";

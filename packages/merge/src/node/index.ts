@@ -1,1 +1,2 @@
-export {};
+export { type MergeModelOptions, type MergeReport, mergeModel, planModel } from "./merge-model.ts";
+export { resolveModelPath } from "./resolve-model.ts";

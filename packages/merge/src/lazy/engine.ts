@@ -1,0 +1,80 @@
+import type { KernelDType, Kernels } from "@loomweight/kernels";
+
+/**
+ * Where the elements of one tensor come from. Reads are positional, in elements of the flattened tensor, and put the
+ * raw little-endian codes straight into `into` (often memory of the kernels).
+ */
+export interface TileSource {
+  /** Tensor name, for messages. */
+  readonly name: string;
+  /** Model it belongs to, for messages. */
+  readonly model: string;
+  readonly dtype: KernelDType;
+  readonly shape: readonly number[];
+  /** Number of elements. */
+  readonly size: number;
+  /** Bytes of one element. */
+  readonly elementBytes: number;
+  read(start: number, end: number, into: Uint8Array): Promise<void>;
+}
+
+/** Sizes that bound an engine's memory. */
+export interface EngineOptions {
+  readonly kernels: Kernels;
+  /** Elements evaluated at once; default 8192 (64 KB of float64 a register, so that a few fit the L2 cache). */
+  readonly blockSize?: number;
+  /** Most elements of one tile when a tensor is streamed; default 2²⁰ (2 MB of bfloat16). */
+  readonly tileElements?: number;
+  /** Bytes of the tiles of all sources together, two each; tiles shrink to keep within it. Default 32 MB. */
+  readonly streamBytes?: number;
+  /** Sources of a tensor are read once and held when together they take no more; default 28 MB. */
+  readonly residentBytes?: number;
+}
+
+const megabyte = 1024 * 1024;
+/** Memory of an engine with the default sizes: sources held, tiles, two output tiles, and registers. */
+export const engineBytes = 96 * megabyte;
+
+/**
+ * What lazy tensors are evaluated with: one set of kernels and its memory. Streamed passes over one engine run one
+ * after another; independent engines run side by side.
+ */
+export interface Engine {
+  readonly kernels: Kernels;
+  readonly blockSize: number;
+  readonly tileElements: number;
+  readonly streamBytes: number;
+  readonly residentBytes: number;
+  /** Sources held whole in kernel memory until `reset`. */
+  readonly resident: Map<TileSource, Uint8Array>;
+  /** Runs `work` when every pass before it has ended. */
+  exclusive<T>(work: () => Promise<T>): Promise<T>;
+  /** Frees what was held for the tensor at hand. */
+  reset(): void;
+}
+
+/** An engine over `kernels`, whose memory it uses from the present mark upwards. */
+export function createEngine(options: EngineOptions): Engine {
+  const { kernels, blockSize = 8192, tileElements = 2 ** 20 } = options;
+  const { streamBytes = 32 * megabyte, residentBytes = 28 * megabyte } = options;
+  const resident = new Map<TileSource, Uint8Array>();
+  const bottom = kernels.mark();
+  let last: Promise<unknown> = Promise.resolve();
+  return {
+    kernels,
+    blockSize,
+    tileElements,
+    streamBytes,
+    residentBytes,
+    resident,
+    exclusive(work) {
+      const result = last.then(work);
+      last = result.catch(() => undefined);
+      return result;
+    },
+    reset() {
+      resident.clear();
+      kernels.release(bottom);
+    },
+  };
+}

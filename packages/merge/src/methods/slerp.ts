@@ -1,0 +1,40 @@
+import { finite } from "@loomweight/tensor";
+import { defineMergeMethod } from "../define.ts";
+import { weightedSum } from "../lazy/lazy-tensor.ts";
+import { gram } from "../lazy/reduce.ts";
+
+/** Closer to parallel than this, the arc is taken as a line. */
+const nearlyParallel = 0.9995;
+
+/**
+ * Slerp: along the arc from the base to the other model. Over the flattened tensors, θ = the angle between them:
+ * out = sin((1−t)θ)/sin θ · base + sin(tθ)/sin θ · model; a line where |cos θ| > 0.9995. float64, rounded once.
+ * Source: Shoemake 1985; coefficients act on the unnormalised tensors, as in mergekit.
+ */
+export const slerp = defineMergeMethod({
+  name: "slerp",
+  source: "Shoemake 1985 (SIGGRAPH), mergekit",
+  summary: "Interpolates between base and one model along the arc.",
+  needs: { base: "required", models: { min: 0, max: 1 } },
+  inputOptions: {},
+  options: { t: finite(undefined, "position on the arc: 0 is the base, 1 the model") },
+  unequalShapes: "common",
+  async merge({ base, models: [model] }, { t }) {
+    if (model === undefined) return base;
+    const [[bb, bx], [, xx]] = await gram([base, model.tensor]);
+    const norms = unlessTiny(Math.sqrt(bb)) * unlessTiny(Math.sqrt(xx));
+    const cosine = bx / norms;
+    const [ofBase, ofModel] = Math.abs(cosine) > nearlyParallel ? [1 - t, t] : arc(Math.acos(cosine), t);
+    return weightedSum([
+      { tensor: base, weight: ofBase },
+      { tensor: model.tensor, weight: ofModel },
+    ]);
+  },
+});
+
+/** A vector this short is left undivided: its direction is noise. */
+const unlessTiny = (norm: number) => (norm > 1e-8 ? norm : 1);
+
+function arc(angle: number, t: number): [number, number] {
+  return [Math.sin((1 - t) * angle) / Math.sin(angle), Math.sin(t * angle) / Math.sin(angle)];
+}

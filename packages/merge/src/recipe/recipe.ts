@@ -1,0 +1,254 @@
+import { type DType, LoomweightError, unknownName } from "@loomweight/tensor";
+import type { AnyMergeMethod } from "../define.ts";
+import { describeValue, isLocatedList, type Located, type Place } from "./located.ts";
+import { type ModelReference, readModelReference } from "./model-reference.ts";
+import { noParameters, type Parameters, readParameters } from "./parameters.ts";
+import { locatePlain } from "./plain.ts";
+import { itemAt, list, mapping, requireKnownKeys, textAt, wrongKind } from "./read.ts";
+import { locateYaml } from "./yaml.ts";
+
+/** A merge recipe, checked: mergekit's YAML as data. */
+export interface Recipe {
+  readonly file?: string;
+  readonly method: AnyMergeMethod;
+  readonly base?: ModelReference;
+  /** One slice without layer ranges where the recipe lists `models`. */
+  readonly slices: readonly RecipeSlice[];
+  /** Whether the recipe lists `models` (all layers of each) rather than slices. */
+  readonly wholeModels: boolean;
+  /** Levels after the slice's own: the module's, then the recipe's. */
+  readonly parameters: readonly Parameters[];
+  /** dtype of the output: `out_dtype`, else `dtype`. */
+  readonly dtype?: DType;
+  /** What was accepted but has no effect. */
+  readonly warnings: readonly string[];
+}
+
+export interface RecipeSlice {
+  readonly sources: readonly RecipeSource[];
+  readonly base?: ModelReference;
+  readonly parameters: Parameters;
+  readonly place: Place;
+}
+
+export interface RecipeSource {
+  readonly model: ModelReference;
+  /** Layers [start, end); absent: all. */
+  readonly layers?: { readonly start: number; readonly end: number; readonly place: Place };
+  readonly parameters: Parameters;
+}
+
+export interface RecipeContext {
+  /** Methods that `merge_method` may name. */
+  readonly methods: readonly AnyMergeMethod[];
+  /** Name of the recipe's file, for messages. */
+  readonly file?: string;
+}
+
+/** mergekit's methods; those without a definition are refused by name. */
+const mergekitMethods =
+  "linear slerp nuslerp multislerp karcher passthrough task_arithmetic ties dare_linear dare_ties della della_linear breadcrumbs breadcrumbs_ties model_stock nearswap sce arcee_fusion ram ramplus_tl".split(
+    " ",
+  );
+const unbuiltKeys = ["tokenizer_source", "tokenizer", "chat_template"];
+const recipeKeys = ["merge_method", "models", "slices", "modules", "base_model", "dtype", "out_dtype", "parameters"];
+const dtypes = new Map<string, DType>([
+  ["float32", "float32"],
+  ["float16", "float16"],
+  ["bfloat16", "bfloat16"],
+]);
+
+/**
+ * Reads a recipe from YAML text or from an object of the same shape. Throws `LoomweightError` with line and column:
+ * `INVALID_YAML`, `UNKNOWN_KEY`, `UNKNOWN_OPTION`, `INVALID_OPTION`, `UNKNOWN_METHOD`, `UNSUPPORTED_RECIPE`, …
+ */
+export function parseRecipe(recipe: string | object, context: RecipeContext): Recipe {
+  const { file } = context;
+  const root = typeof recipe === "string" ? locateYaml(recipe, file) : locatePlain(recipe, file);
+  refuseUnbuilt(root);
+  requireKnownKeys(root, "recipe", [...recipeKeys, ...unbuiltKeys]);
+  const method = readMethod(root, context.methods);
+  const warnings: string[] = [];
+  const base = itemAt(root, "base_model");
+  const shared = readParameters(itemAt(root, "parameters"), method, "recipe");
+  const parts = readParts(root, method, warnings);
+  return {
+    file,
+    method,
+    base: base === undefined ? undefined : readModelReference(base, "base_model"),
+    slices: parts.slices,
+    wholeModels: parts.wholeModels,
+    parameters: [parts.module, shared],
+    dtype: readDType(root, "out_dtype") ?? readDType(root, "dtype"),
+    warnings,
+  };
+}
+
+function refuseUnbuilt(root: Located): void {
+  const entries = mapping(root, "recipe");
+  if (itemAt(root, "tokenizer_source") !== undefined && itemAt(root, "tokenizer") !== undefined) {
+    throw new LoomweightError({
+      code: "INVALID_RECIPE",
+      problem: "tokenizer_source and tokenizer are both given",
+      fix: "Keep one of them.",
+      ...entries.get("tokenizer")?.keyPlace,
+    });
+  }
+  for (const key of [...unbuiltKeys, "experts", "gate_mode"]) {
+    const entry = entries.get(key);
+    if (entry === undefined || entry.item.value === null) continue;
+    throw new LoomweightError({
+      code: "UNSUPPORTED_RECIPE",
+      problem: `${key} is known to mergekit, not built yet`,
+      fix: "Remove it to merge the models as they are; their tokenizers must agree.",
+      ...entry.keyPlace,
+    });
+  }
+}
+
+function readMethod(root: Located, methods: readonly AnyMergeMethod[]): AnyMergeMethod {
+  const name = textAt(root, "merge_method");
+  if (name === undefined) {
+    throw new LoomweightError({
+      code: "INVALID_RECIPE",
+      problem: "the recipe has no merge_method",
+      expected: methods.map((each) => each.name.replaceAll("-", "_")).join(", "),
+      ...root.place,
+    });
+  }
+  const place = itemAt(root, "merge_method")?.place ?? root.place;
+  const method = methods.find((each) => each.name === name.replaceAll("_", "-"));
+  if (method !== undefined) return method;
+  if (mergekitMethods.includes(name.replaceAll("-", "_"))) {
+    throw new LoomweightError({
+      code: "UNSUPPORTED_METHOD",
+      problem: `merge method "${name}" is known to mergekit, not built yet`,
+      expected: methods.map((each) => each.name.replaceAll("-", "_")).join(", "),
+      ...place,
+    });
+  }
+  throw unknownName({
+    kind: "merge method",
+    name,
+    known: methods.map((each) => each.name.replaceAll("-", "_")),
+    code: "UNKNOWN_METHOD",
+    ...place,
+  });
+}
+
+function readDType(root: Located, key: string): DType | undefined {
+  const text = textAt(root, key);
+  if (text === undefined) return undefined;
+  const dtype = dtypes.get(text.replace(/^torch\./, ""));
+  if (dtype !== undefined) return dtype;
+  throw unknownName({
+    kind: key,
+    name: text,
+    known: dtypes.keys(),
+    code: "INVALID_OPTION",
+    fix: `Known: ${[...dtypes.keys()].join(", ")}.`,
+    ...itemAt(root, key)?.place,
+  });
+}
+
+interface Parts {
+  readonly slices: readonly RecipeSlice[];
+  readonly wholeModels: boolean;
+  readonly module: Parameters;
+}
+
+function readParts(root: Located, method: AnyMergeMethod, warnings: string[]): Parts {
+  const given = ["models", "slices", "modules"].filter((key) => itemAt(root, key) !== undefined);
+  if (given.length !== 1) {
+    throw new LoomweightError({
+      code: "INVALID_RECIPE",
+      problem: "a recipe has exactly one of models, slices and modules",
+      found: given.length === 0 ? "none" : given.join(" and "),
+      ...root.place,
+    });
+  }
+  const [key] = given;
+  const item = itemAt(root, key) as Located;
+  if (key === "models") {
+    const sources = nonEmptyList(item, "models").map((source) => readSource(source, method, "model"));
+    return {
+      slices: [{ sources, parameters: noParameters, place: item.place }],
+      wholeModels: true,
+      module: noParameters,
+    };
+  }
+  if (key === "slices") return { slices: readSlices(item, method, warnings), wholeModels: false, module: noParameters };
+  const modules = [...mapping(item, "modules")];
+  if (modules.length !== 1) {
+    throw new LoomweightError({
+      code: "UNSUPPORTED_RECIPE",
+      problem: `${modules.length} modules: recipes of several modules are known to mergekit, not built yet`,
+      ...item.place,
+    });
+  }
+  const [, { item: module }] = modules[0];
+  requireKnownKeys(module, "module", ["slices", "parameters"]);
+  const slices = itemAt(module, "slices");
+  if (slices === undefined) throw wrongKind(module, "a module without slices", "slices");
+  return {
+    slices: readSlices(slices, method, warnings),
+    wholeModels: false,
+    module: readParameters(itemAt(module, "parameters"), method, "module"),
+  };
+}
+
+function readSlices(located: Located, method: AnyMergeMethod, warnings: string[]): RecipeSlice[] {
+  return nonEmptyList(located, "slices").map((slice) => {
+    requireKnownKeys(slice, "slice", ["sources", "base_model", "parameters", "residual_weight"]);
+    if (itemAt(slice, "residual_weight") !== undefined) {
+      warnings.push("residual_weight of a slice has no effect (nor has it in mergekit)");
+    }
+    const sources = itemAt(slice, "sources");
+    if (sources === undefined) throw wrongKind(slice, "a slice without sources", "sources");
+    const base = itemAt(slice, "base_model");
+    return {
+      sources: nonEmptyList(sources, "sources").map((source) => readSource(source, method, "slice")),
+      base: base === undefined ? undefined : readModelReference(base, "base_model"),
+      parameters: readParameters(itemAt(slice, "parameters"), method, "slice"),
+      place: slice.place,
+    };
+  });
+}
+
+function readSource(located: Located, method: AnyMergeMethod, within: "model" | "slice"): RecipeSource {
+  const keys = within === "slice" ? ["model", "layer_range", "parameters"] : ["model", "parameters"];
+  requireKnownKeys(located, within === "slice" ? "source" : "model entry", keys);
+  const model = itemAt(located, "model");
+  if (model === undefined) throw wrongKind(located, "an entry without model", "model: path");
+  return {
+    model: readModelReference(model),
+    layers: within === "slice" ? readLayers(located) : undefined,
+    parameters: readParameters(itemAt(located, "parameters"), method, "model"),
+  };
+}
+
+function readLayers(source: Located): RecipeSource["layers"] {
+  const range = itemAt(source, "layer_range");
+  if (range === undefined) throw wrongKind(source, "a source without layer_range", "layer_range: [first, end]");
+  const ends = isLocatedList(range.value) ? range.value.map(({ value }) => value) : [];
+  const [start, end] = ends;
+  if (ends.length !== 2 || !isLayer(start) || !isLayer(end) || start > end) {
+    throw new LoomweightError({
+      code: "INVALID_RECIPE",
+      problem: "layer_range has the wrong form",
+      expected: "[first, end]: two whole numbers, the second not smaller and itself not included",
+      found: isLocatedList(range.value) ? `[${range.value.map(describeValue).join(", ")}]` : describeValue(range),
+      ...range.place,
+    });
+  }
+  return { start, end, place: range.place };
+}
+
+const isLayer = (value: unknown): value is number =>
+  typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+
+function nonEmptyList(located: Located, what: string): readonly Located[] {
+  const items = list(located, what);
+  if (items.length === 0) throw wrongKind(located, `an empty list of ${what}`, "at least one entry");
+  return items;
+}
