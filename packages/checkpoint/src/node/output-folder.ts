@@ -208,7 +208,7 @@ async function* piecesOf(source: ByteSource): AsyncIterable<Uint8Array> {
 /** Throws where `final` must not be written: something is there and `force` is not given, or it is no output at all. */
 async function checkReplaceable(final: string, shown: string, force: boolean): Promise<void> {
   const found = await lstat(final).catch((cause: unknown) => {
-    if (systemCode(cause) === "ENOENT") return undefined;
+    if (systemCode(cause) === "ENOENT" || systemCode(cause) === "ENOTDIR") return undefined; // told when it is made
     throw fileFault(cause, shown, "WRITE_FAILED", "looking at the output's place failed");
   });
   const inFinal = (path: string) => path === final || path.startsWith(final.endsWith(sep) ? final : final + sep);
