@@ -1,5 +1,13 @@
 export * from "./assemble.ts";
 export * from "./attributes.ts";
+export { type ReadOnnxOptions, readOnnx } from "./codec/read-onnx.ts";
+export {
+  type ByteSink,
+  encodeOnnx,
+  type OnnxSink,
+  type WriteOnnxOptions,
+  writeOnnx,
+} from "./codec/write-onnx.ts";
 export * from "./inputs.ts";
 export * from "./model.ts";
 export * from "./onnx-dtype.ts";

@@ -42,14 +42,19 @@ export interface GraphNode {
   readonly outputs: readonly GraphValue[];
 }
 
-export type AttributeValue =
+export type AttributeValue = AnyAttribute & {
+  /** Protobuf fields beside the value (a doc string), as they stood in the file. */
+  readonly extra?: Uint8Array;
+};
+
+type AnyAttribute =
   | { readonly type: "int"; readonly value: bigint | number }
   | { readonly type: "float"; readonly value: number }
   | { readonly type: "string"; readonly value: string }
   | { readonly type: "ints"; readonly value: readonly (bigint | number)[] }
   | { readonly type: "floats"; readonly value: readonly number[] }
   | { readonly type: "strings"; readonly value: readonly string[] }
-  | { readonly type: "tensor"; readonly value: Tensor }
+  | { readonly type: "tensor"; readonly value: Tensor; readonly tensorName?: string }
   | { readonly type: "tensors"; readonly value: readonly Tensor[] }
   /** Body of If, Loop, Scan. */
   | { readonly type: "graph"; readonly value: OnnxGraph }

@@ -1,1 +1,1 @@
-export {};
+export { type OpenedOnnx, openOnnxFile, readOnnxFile, writeOnnxFile } from "./files.ts";
