@@ -1,6 +1,6 @@
-import { allocate, fromData, type Tensor } from "@loomweight/tensor";
+import { allocate, cast, fromData, type Tensor } from "@loomweight/tensor";
 import { type BlockBits, type BlockOptions, checkBlockOptions, checkWeight, nonFiniteWeight } from "./options.ts";
-import { packInto, packedLength } from "./packing.ts";
+import { packedLength, packInto } from "./packing.ts";
 import { roundToFloat16 } from "./rounding.ts";
 import { visitColumns } from "./weight-columns.ts";
 
@@ -70,6 +70,7 @@ export function quantizeAnyBlocks(
       if (zeroPoints) packInto(zeroPoints, n * zeroBytes, zeroCodes, 0, blocks, bits, 2 ** (bits - 1));
     }
   });
+  const scaleTensor = fromData("float32", scales, [N, blocks]);
   return {
     bits,
     blockSize,
@@ -77,7 +78,7 @@ export function quantizeAnyBlocks(
     K,
     N,
     packed: fromData("uint8", packed, [N, blocks, blob]),
-    scales: fromData("float32", scales, [N, blocks]),
+    scales: weight.dtype === "float16" ? cast(scaleTensor, "float16") : scaleTensor,
     ...(zeroPoints && { zeroPoints: fromData("uint8", zeroPoints, [N, zeroBytes]) }),
   };
 }
@@ -117,24 +118,13 @@ const codeSymmetric: CodeColumn = (values, start, K, blockSize, bits, codes, sca
     scales[block] = scale;
     for (let k = from; k < to; k++) {
       const code = Math.fround(Math.fround(values[start + k] * inverse) + offset);
-      codes[k] = code > 0 ? (code < top ? code : top) : 0; // storing cuts the fraction off
+      codes[k] = code > 0 ? Math.min(code, top) : 0; // storing cuts the fraction off
     }
   }
   return true;
 };
 
-const codeAsymmetric: CodeColumn = (
-  values,
-  start,
-  K,
-  blockSize,
-  bits,
-  codes,
-  scales,
-  firstScale,
-  zeroCodes,
-  round,
-) => {
+const codeAsymmetric: CodeColumn = (values, start, K, blockSize, bits, codes, scales, firstScale, zeroCodes, round) => {
   const top = 2 ** bits - 1;
   for (let from = 0, block = 0; from < K; from += blockSize, block++) {
     const to = Math.min(from + blockSize, K);
@@ -152,13 +142,13 @@ const codeAsymmetric: CodeColumn = (
     const scale = round(step); // float16 scales: the zero point comes from the unrounded step
     const inverse = scale === 0 ? 0 : Math.fround(1 / scale);
     const zero = step === 0 ? 0 : Math.floor(Math.fround(Math.fround(-low / step) + 0.5));
-    const zeroCode = zero > 0 ? (zero < top ? zero : top) : 0;
+    const zeroCode = zero > 0 ? Math.min(zero, top) : 0;
     scales[firstScale + block] = scale;
     zeroCodes[block] = zeroCode;
     const offset = zeroCode + 0.5;
     for (let k = from; k < to; k++) {
       const code = Math.fround(Math.fround(values[start + k] * inverse) + offset);
-      codes[k] = code > 0 ? (code < top ? code : top) : 0;
+      codes[k] = code > 0 ? Math.min(code, top) : 0;
     }
   }
   return true;

@@ -1,6 +1,6 @@
 import { allocate, type Tensor } from "@loomweight/tensor";
 import type { BlockQuantized } from "./blocks.ts";
-import { toFloat32 } from "./float32-values.ts";
+import { float32Values } from "./float32-values.ts";
 import { codeAt } from "./packing.ts";
 
 /**
@@ -23,7 +23,7 @@ export function dequantizeColumnsInto(
 ): void {
   const { K, bits, blockSize, packed } = quantized;
   const [, blocks, blob] = packed.shape;
-  const scales = toFloat32(quantized.scales);
+  const scales = float32Values(quantized.scales);
   const zeroPointOf = zeroPoints(quantized, blocks);
   for (let row = 0; row < count; row++) {
     const n = first + row;

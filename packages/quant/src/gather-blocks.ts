@@ -1,5 +1,5 @@
 import { allocate, elementCount, fromData, type Tensor } from "@loomweight/tensor";
-import { toFloat32 } from "./float32-values.ts";
+import { float32Values } from "./float32-values.ts";
 import { checkBlockSize, checkWeight, invalid, nonFiniteWeight } from "./options.ts";
 import { clamp, roundHalfToEven } from "./rounding.ts";
 
@@ -45,7 +45,7 @@ export function quantizeGatherBlocks(table: Tensor, options: GatherOptions = {},
   const inner = elementCount(table.shape.slice(axis + 1));
   const outer = elementCount(table.shape.slice(0, axis));
   const blocks = Math.ceil(size / blockSize);
-  const values = toFloat32(table);
+  const values = float32Values(table);
   const data = symmetric ? allocate("int4", values.length) : allocate("uint4", values.length);
   const scales = allocate("float32", outer * blocks * inner);
   const zeros = symmetric ? undefined : allocate("uint4", scales.length);
@@ -72,6 +72,22 @@ export function quantizeGatherBlocks(table: Tensor, options: GatherOptions = {},
     axis,
     blockSize,
   };
+}
+
+/** The float32 table that the codes stand for. */
+export function dequantizeGatherBlocks(quantized: GatherBlocks): Tensor<"float32"> {
+  const { data, scales, zeroPoints, axis, blockSize } = quantized;
+  const size = data.shape[axis];
+  const blocks = scales.shape[axis];
+  const inner = elementCount(data.shape.slice(axis + 1));
+  const out = allocate("float32", data.data.length);
+  for (let row = 0, i = 0; i < out.length; row++) {
+    const first = (Math.floor(row / size) * blocks + Math.floor((row % size) / blockSize)) * inner;
+    for (let at = first; at < first + inner; at++, i++) {
+      out[i] = (data.data[i] - (zeroPoints ? zeroPoints.data[at] : 0)) * scales.data[at];
+    }
+  }
+  return fromData("float32", out, data.shape);
 }
 
 /** Codes values start, start + step, …; false when one of them is NaN or infinity. */

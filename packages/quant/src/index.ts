@@ -1,1 +1,34 @@
-export * from "./blocks.ts";
+export { type BlockQuantized, quantizeBlocks } from "./blocks.ts";
+export {
+  type Bnb4Options,
+  type Bnb4Quantized,
+  type Bnb4Type,
+  bnb4Levels,
+  dequantizeBnb4,
+  quantizeBnb4,
+} from "./bnb4.ts";
+export { dequantizeBlocks } from "./dequantize.ts";
+export { toFloat16Clamped } from "./float16.ts";
+export {
+  dequantizeGatherBlocks,
+  type GatherBlocks,
+  type GatherOptions,
+  quantizeGatherBlocks,
+} from "./gather-blocks.ts";
+export { type ModelBnb4Options, quantizeModelBnb4 } from "./graph/bnb4.ts";
+export { type DynamicOp, type DynamicOptions, dynamicOps, quantizeDynamic } from "./graph/dynamic.ts";
+export { convertToFloat16, type Float16Options } from "./graph/float16.ts";
+export { float16BlockedOps } from "./graph/float16-lists.ts";
+export {
+  type ModelDType,
+  modelDTypes,
+  type QuantizeModelOptions,
+  q8WeightType,
+  quantizeModel,
+} from "./graph/quantize-model.ts";
+export type { Selection } from "./graph/selection.ts";
+export { quantizeWeightOnly, type WeightOnlyOptions } from "./graph/weight-only.ts";
+export { dequantizeInt8, type Int8Options, type Int8Quantized, type Int8Type, quantizeInt8 } from "./int8.ts";
+export { type BlockBits, type BlockOptions, blockSizes } from "./options.ts";
+export { type QdqBlocks, type QdqOptions, quantizeQdqBlocks } from "./qdq-blocks.ts";
+export type { OnTensor, TensorReport } from "./report.ts";

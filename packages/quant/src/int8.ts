@@ -1,5 +1,5 @@
 import { allocate, elementCount, fromData, type Tensor } from "@loomweight/tensor";
-import { toFloat32 } from "./float32-values.ts";
+import { float32Values } from "./float32-values.ts";
 import { checkWeight, invalid, nonFiniteWeight } from "./options.ts";
 import { clamp, roundHalfToEven } from "./rounding.ts";
 
@@ -44,7 +44,7 @@ export function quantizeInt8(weight: Tensor, options: Int8Options = {}, name = "
   const channels = axis === undefined ? 1 : shape[axis];
   const inner = axis === undefined ? elementCount(shape) : elementCount(shape.slice(axis + 1));
   const outer = axis === undefined ? 1 : elementCount(shape.slice(0, axis));
-  const values = toFloat32(weight);
+  const values = float32Values(weight);
   const lows = new Float32Array(channels);
   const highs = new Float32Array(channels);
   if (!ranges(values, outer, channels, inner, lows, highs)) throw nonFiniteWeight(name, "somewhere");

@@ -41,7 +41,13 @@ export function checkBlockSize(blockSize: unknown, where: string): asserts block
 
 /** An option outside its range. */
 export function invalid(option: string, found: unknown, expected: string): LoomweightError {
-  return new LoomweightError({ code: "INVALID_OPTION", problem: "invalid value", option, expected, found: shown(found) });
+  return new LoomweightError({
+    code: "INVALID_OPTION",
+    problem: "invalid value",
+    option,
+    expected,
+    found: shown(found),
+  });
 }
 
 function shown(value: unknown): string {

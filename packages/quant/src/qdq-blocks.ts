@@ -1,6 +1,6 @@
 import { allocate, fromData, type Tensor } from "@loomweight/tensor";
 import { quantizeAnyBlocks } from "./blocks.ts";
-import { toFloat32 } from "./float32-values.ts";
+import { float32Values } from "./float32-values.ts";
 import { checkBlockSize, checkWeight } from "./options.ts";
 import { codeAt } from "./packing.ts";
 import { clamp, roundHalfAwayFromZero } from "./rounding.ts";
@@ -49,7 +49,7 @@ export function quantizeQdqBlocks(weight: Tensor, options: QdqOptions = {}, name
   const zeros = quantized.zeroPoints && zeroCodes(quantized.zeroPoints as Tensor<"uint8">, blocks, N);
   const shape = transposed ? [N, K] : [K, N];
   const data = symmetric ? allocate("int4", K * N) : allocate("uint4", K * N);
-  const scales = toFloat32(quantized.scales);
+  const scales = float32Values(quantized.scales);
   const [low, high] = symmetric ? [-8, 7] : [0, 15];
   const [stepK, stepN] = transposed ? [1, K] : [N, 1];
   visitColumns(weight, (first, count, values) => {
@@ -89,4 +89,21 @@ function zeroCodes(packed: Tensor<"uint8">, blocks: number, N: number): Tensor<"
   const width = packed.shape[1];
   for (let n = 0; n < N; n++) for (let b = 0; b < blocks; b++) out[b * N + n] = codeAt(packed.data, n * width, b, 4);
   return fromData("uint4", out, [blocks, N]);
+}
+
+/** Dequantizes columns [first, first + count) as rows [count, K] into `out`. */
+export function dequantizeQdqColumnsInto(out: Float32Array, quantized: QdqBlocks, first: number, count: number): void {
+  const { data, zeroPoints, transposed, blockSize } = quantized;
+  const [K, N] = transposed ? [data.shape[1], data.shape[0]] : data.shape;
+  const scales = float32Values(quantized.scales);
+  const blocks = Math.ceil(K / blockSize);
+  for (let row = 0; row < count; row++) {
+    const n = first + row;
+    for (let k = 0; k < K; k++) {
+      const block = Math.floor(k / blockSize);
+      const code = data.data[transposed ? n * K + k : k * N + n];
+      const scale = scales[transposed ? n * blocks + block : block * N + n];
+      out[row * K + k] = (code - (zeroPoints ? zeroPoints.data[block * N + n] : 0)) * scale;
+    }
+  }
 }

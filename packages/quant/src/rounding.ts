@@ -13,7 +13,7 @@ export function roundHalfAwayFromZero(x: number): number {
 
 /** `value` limited to [low, high]; NaN gives `low`. */
 export function clamp(value: number, low: number, high: number): number {
-  return value > low ? (value < high ? value : high) : low;
+  return value > low ? Math.min(value, high) : low;
 }
 
 /** The float16 nearest to `x` (ties to even), as a number; beyond 65504 as IEEE: infinity from 65520 on. */

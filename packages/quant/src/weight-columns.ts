@@ -1,5 +1,5 @@
 import type { Tensor } from "@loomweight/tensor";
-import { toFloat32 } from "./float32-values.ts";
+import { float32Values } from "./float32-values.ts";
 
 /** Floats of one panel: 256 KB, within a core's second-level cache. */
 const panelElements = 65536;
@@ -30,6 +30,6 @@ export function visitColumns(
       stride: [stepN, stepK],
       offset: weight.offset + first * stepN,
     };
-    visit(first, count, toFloat32(panel));
+    visit(first, count, float32Values(panel));
   }
 }

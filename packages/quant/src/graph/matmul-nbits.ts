@@ -1,0 +1,102 @@
+import { int, type LazyTensor, type OnnxNode } from "@loomweight/graph";
+import type { Tensor } from "@loomweight/tensor";
+import { quantizeBlocks } from "../blocks.ts";
+import { dequantizeColumnsInto } from "../dequantize.ts";
+import type { BlockBits } from "../options.ts";
+import { packedLength } from "../packing.ts";
+import { measureColumns } from "../report.ts";
+import { addParts, type RewriteContext } from "./context.ts";
+import { lazyInitializer, makeOnnxNode } from "./edit.ts";
+import { rankOf, weightMatrix } from "./matrix.ts";
+
+export interface MatMulNBitsOptions {
+  readonly bits: BlockBits;
+  readonly blockSize: number;
+  readonly symmetric: boolean;
+  /** 0 leaves the attribute out. */
+  readonly accuracyLevel: number;
+}
+
+/**
+ * MatMul(A, W) with a constant W [K, N] as MatMulNBits(A, codes, scales, zero points?); undefined where that cannot
+ * be. A weight [1, …, K, N] whose activation has fewer axes is followed by an Unsqueeze.
+ */
+export function rewriteMatMulNBits(
+  context: RewriteContext,
+  node: OnnxNode,
+  options: MatMulNBitsOptions,
+): readonly OnnxNode[] | undefined {
+  const matrix = weightMatrix(context.model.graph, node.inputs[1]);
+  if (matrix === undefined) return undefined;
+  const missing = missingAxes(context, node, matrix.leading);
+  if (missing === undefined) return undefined;
+  const { bits, blockSize, accuracyLevel } = options;
+  const [K, N] = matrix.data.shape;
+  const name = node.name === "" ? "" : `${node.name}_Q${bits}`;
+  const quantized = {
+    op: "MatMulNBits",
+    domain: "com.microsoft",
+    name,
+    inputs: [node.inputs[0], ...addBlockTensors(context, matrix.name, matrix.data, options)],
+    attributes: {
+      K: int(K),
+      N: int(N),
+      ...(accuracyLevel > 0 ? { accuracy_level: int(accuracyLevel) } : {}),
+      bits: int(bits),
+      block_size: int(blockSize),
+    },
+  };
+  if (missing === 0) return [makeOnnxNode({ ...quantized, outputs: node.outputs })];
+  const output = context.edit.fresh(`${node.outputs[0]}_pre_reshape`);
+  const axes = context.edit.fresh(`${node.outputs[0]}_axes`);
+  context.edit.initializers.set(axes, lazyInitializer(axes, int64Range(missing)));
+  const unsqueeze = {
+    op: "Unsqueeze",
+    name: name && `${name}_unsqueeze`,
+    inputs: [output, axes],
+    outputs: node.outputs,
+  };
+  return [makeOnnxNode({ ...quantized, outputs: [output] }), makeOnnxNode(unsqueeze)];
+}
+
+/** Leading axes of 1 that the product loses when the weight's are squeezed; undefined where that is not known. */
+function missingAxes(context: RewriteContext, node: OnnxNode, leading: number): number | undefined {
+  if (leading === 0) return 0;
+  const rank = rankOf(context.model.graph, node.inputs[0]);
+  return rank === undefined || rank < 2 ? undefined : Math.max(0, leading + 2 - rank);
+}
+
+function int64Range(count: number): LazyTensor {
+  const data = BigInt64Array.from({ length: count }, (_, i) => BigInt(i));
+  const tensor: Tensor = { dtype: "int64", data, shape: [count], stride: [1], offset: 0 };
+  return { dtype: "int64", shape: [count], read: async () => tensor };
+}
+
+function addBlockTensors(
+  context: RewriteContext,
+  name: string,
+  weight: LazyTensor,
+  { bits, blockSize, symmetric }: MatMulNBitsOptions,
+): readonly string[] {
+  const [K, N] = weight.shape;
+  const blocks = Math.ceil(K / blockSize);
+  return addParts(context, {
+    name,
+    weight,
+    form: `q${bits} block ${blockSize}`,
+    specs: {
+      [`Q${bits}`]: { dtype: "uint8", shape: [N, blocks, packedLength(blockSize, bits)] },
+      scales: { dtype: weight.dtype, shape: [N, blocks] },
+      ...(!symmetric && { zero_points: { dtype: "uint8", shape: [N, packedLength(blocks, bits)] } }),
+    },
+    compute(tensor) {
+      const quantized = quantizeBlocks(tensor, { bits, blockSize, symmetric }, name);
+      const { packed, scales, zeroPoints } = quantized;
+      return {
+        tensors: { [`Q${bits}`]: packed, scales, ...(zeroPoints && { zero_points: zeroPoints }) },
+        measure: () =>
+          measureColumns(tensor, (out, first, count) => dequantizeColumnsInto(out, quantized, first, count)),
+      };
+    },
+  });
+}
