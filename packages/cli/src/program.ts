@@ -12,6 +12,8 @@ export interface CommonOptions {
 /** Runs a command's work with its context; given by `main`. */
 export type Runner = (work: (context: CommandContext) => Promise<void>) => Promise<void>;
 
+const foldDTypes = ["float32", "float16", "bfloat16"] as const;
+
 /** The command line: names, arguments and options of every command. Its work is loaded when it is called. */
 export function createProgram(run: Runner): Command {
   const program = new Command("loomweight")
@@ -78,7 +80,8 @@ export function createProgram(run: Runner): Command {
     .argument("<adapter...>", "adapter folders, folded in this order")
     .requiredOption("-o, --out <folder>", "the folder to write; must not exist")
     .option("--force", "replace the output folder if it exists")
-    .option("--dtype <dtype>", "dtype of the folded weights: float32, float16 or bfloat16 (default: the base's)")
+    .addOption(new Option("--dtype <dtype>", "dtype of the folded weights (default: the base's)").choices(foldDTypes))
+    .option("--allow-non-finite", "write NaN and infinities instead of stopping at them")
     .option("--shard-size <size>", "largest weights file, such as 5GB", parseSize)
     .action((base: string, adapters: string[], options: FoldFlags) =>
       run(async (context) => (await import("./commands/fold.ts")).fold(context, options, base, adapters)),
@@ -126,7 +129,8 @@ export interface MergeFlags {
 export interface FoldFlags {
   readonly out: string;
   readonly force?: boolean;
-  readonly dtype?: string;
+  readonly dtype?: (typeof foldDTypes)[number];
+  readonly allowNonFinite?: boolean;
   readonly shardSize?: number;
 }
 

@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { relative } from "node:path";
 import type { OnnxModel, ValueInfo } from "@loomweight/graph";
-import { readOnnxFile } from "@loomweight/graph/node";
+import { openOnnxFile } from "@loomweight/graph/node";
 import { byteLengthOf, elementCount } from "@loomweight/tensor";
 import type { CommandContext } from "../context.ts";
 import { formatBytes, formatCount, plural } from "../output/format.ts";
@@ -19,7 +19,7 @@ export async function inspectOnnx(
 ): Promise<void> {
   const described = [];
   for (const file of files) {
-    const { model, close } = await readOnnxFile(file);
+    const { model, close } = await openOnnxFile(file);
     try {
       described.push(describeModel(model, relative(path, file) || file, (await stat(file)).size));
     } finally {

@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { type Checkpoint, type CheckpointSummary, describeCheckpoint } from "@loomweight/checkpoint";
 import { openCheckpoint, openModel } from "@loomweight/checkpoint/node";
 import type { CommandContext } from "../context.ts";
@@ -32,7 +33,7 @@ export async function inspectWeights(context: CommandContext, all: boolean, path
       companions: files,
       tensors: [...checkpoint.tensors.values()],
     });
-    printSummary(context, summary, { config, adapter, files });
+    printSummary(context, path, summary, { config, adapter, files });
     printTensors(context, checkpoint, all);
   } finally {
     await (model ?? checkpoint).close();
@@ -41,6 +42,7 @@ export async function inspectWeights(context: CommandContext, all: boolean, path
 
 function printSummary(
   { report }: CommandContext,
+  path: string,
   summary: CheckpointSummary,
   around: {
     config: Readonly<Record<string, unknown>> | undefined;
@@ -56,7 +58,7 @@ function printSummary(
       .join(", ");
   const metadata = Object.entries(summary.metadata);
   const lines = formatPairs([
-    ["path", summary.location],
+    ["path", path],
     [
       "tensors",
       `${summary.tensorCount}, ${formatCount(summary.parameterCount)} parameters, ${formatBytes(summary.byteLength)}`,
@@ -65,7 +67,7 @@ function printSummary(
     [
       "files",
       summary.files
-        .map(({ name, byteLength }) => `${name} (${formatBytes(byteLength)})`)
+        .map(({ name, byteLength }) => `${basename(name)} (${formatBytes(byteLength)})`)
         .slice(0, 8)
         .join(", ") + (summary.files.length > 8 ? `, … ${summary.files.length} in all` : ""),
     ],
