@@ -70,22 +70,42 @@ export interface AdapterMethod<S extends OptionSpecs = OptionSpecs, P extends st
   /** Parameters of one layer; those that an option switches off are absent. Throws `INVALID_OPTION` for options that do not fit the layer. */
   params(layer: LayerShape, options: OptionValues<NoInfer<S>>): { readonly [K in P]?: ParamShape };
   /** Tensors that all adapted layers share; handed to every other function among `params`. */
-  shared?(layers: ReadonlyMap<string, LayerShape>, options: OptionValues<NoInfer<S>>, random: AdapterRandom): Readonly<Record<string, Tensor>>;
+  shared?(
+    layers: ReadonlyMap<string, LayerShape>,
+    options: OptionValues<NoInfer<S>>,
+    random: AdapterRandom,
+  ): Readonly<Record<string, Tensor>>;
   /** Fresh parameters: the adapted layer computes what the layer computed. */
   init(layer: LayerShape, options: OptionValues<NoInfer<S>>, context: InitContext): Readonly<Record<string, Tensor>>;
   /** Further inputs of the adapted model: a task's number, a condition. */
-  readonly inputs?: Readonly<Record<string, { readonly dtype: "float32" | "int64"; readonly shape: readonly (number | string)[] }>>;
+  readonly inputs?: Readonly<
+    Record<string, { readonly dtype: "float32" | "int64"; readonly shape: readonly (number | string)[] }>
+  >;
   /** Parameters made by a network, per sample or task, from `inputs` and the layer's own parameters. */
-  generate?(layer: LayerShape, params: Params<NoInfer<P>>, inputs: Readonly<Record<string, Value>>, options: OptionValues<NoInfer<S>>): Params<NoInfer<P>>;
+  generate?(
+    layer: LayerShape,
+    params: Params<NoInfer<P>>,
+    inputs: Readonly<Record<string, Value>>,
+    options: OptionValues<NoInfer<S>>,
+  ): Params<NoInfer<P>>;
   /** Output of the adapted layer. */
   apply(layer: LayerInGraph, params: Params<NoInfer<P>>, x: Value, options: OptionValues<NoInfer<S>>): Value;
   /**
    * Sums over `in` that `weight` needs, each [out, 1], computed from `layer.base` (not from what other adapters made
    * of it). Where a tile holds only part of `in`, the executor adds them up over all tiles first.
    */
-  sums?(layer: LayerValues, params: Params<NoInfer<P>>, options: OptionValues<NoInfer<S>>): Readonly<Record<string, Value>>;
+  sums?(
+    layer: LayerValues,
+    params: Params<NoInfer<P>>,
+    options: OptionValues<NoInfer<S>>,
+  ): Readonly<Record<string, Value>>;
   /** The effective weight [out, in], where one exists. */
-  weight?(layer: LayerValues, params: Params<NoInfer<P>>, options: OptionValues<NoInfer<S>>, sums: Readonly<Record<string, Value>>): Value;
+  weight?(
+    layer: LayerValues,
+    params: Params<NoInfer<P>>,
+    options: OptionValues<NoInfer<S>>,
+    sums: Readonly<Record<string, Value>>,
+  ): Value;
   /** What is added to the layer's bias [out], where the layer has these parameters. */
   readonly bias?: {
     readonly needs: readonly NoInfer<P>[];

@@ -1,6 +1,13 @@
 export { adapterMethods } from "./catalogue.ts";
 export * from "./define.ts";
-export { foldedCheckpoint, type FoldedCheckpointOptions, openFolded, type OpenFoldedOptions } from "./fold/folded-checkpoint.ts";
+export {
+  type FoldedCheckpoint,
+  type FoldedCheckpointOptions,
+  foldAdapters,
+  foldedCheckpoint,
+  type OpenFoldedOptions,
+  openFolded,
+} from "./fold/folded-checkpoint.ts";
 export {
   type FoldBase,
   type FoldedTensor,

@@ -3,21 +3,34 @@ import { createKernels, type KernelDType } from "@loomweight/kernels";
 import { byteLengthOf, contiguousData, elementCount, isFloat, type Tensor } from "@loomweight/tensor";
 
 /** Tensors as a checkpoint in memory. */
-export async function memoryCheckpoint(tensors: ReadonlyMap<string, Tensor>, name = "memory.safetensors"): Promise<Checkpoint> {
+export async function memoryCheckpoint(
+  tensors: ReadonlyMap<string, Tensor>,
+  name = "memory.safetensors",
+): Promise<Checkpoint> {
   return openSafetensors(bytesSource(writeSafetensors(tensors), name));
 }
 
 /** Floating-point tensors rounded to a dtype. */
-export function castAll(tensors: ReadonlyMap<string, Tensor>, dtype: "float32" | "bfloat16" | "float16"): Map<string, Tensor> {
+export function castAll(
+  tensors: ReadonlyMap<string, Tensor>,
+  dtype: "float32" | "bfloat16" | "float16",
+): Map<string, Tensor> {
   const out = new Map<string, Tensor>();
   for (const [name, tensor] of tensors) {
-    out.set(name, isFloat(tensor.dtype) && tensor.dtype !== dtype ? fromValues(valuesOf(tensor), dtype, tensor.shape) : tensor);
+    out.set(
+      name,
+      isFloat(tensor.dtype) && tensor.dtype !== dtype ? fromValues(valuesOf(tensor), dtype, tensor.shape) : tensor,
+    );
   }
   return out;
 }
 
 /** Codes of values, each rounded once. */
-export function fromValues(values: Float64Array, dtype: "float32" | "bfloat16" | "float16", shape: readonly number[]): Tensor {
+export function fromValues(
+  values: Float64Array,
+  dtype: "float32" | "bfloat16" | "float16",
+  shape: readonly number[],
+): Tensor {
   const kernels = createKernels({ bytes: values.length * 16 + 4096 });
   const held = kernels.allocateValues(values.length);
   held.set(values);

@@ -4,7 +4,7 @@ import type { Checkpoint } from "@loomweight/checkpoint";
 import { fixtureArea, fixtureCases, readFixtureJson, readFixtureTensors } from "@loomweight/fixtures";
 import { LoomweightError, type Tensor } from "@loomweight/tensor";
 import { describe, expect, type TestContext, test } from "vitest";
-import { openFolded, writeAdapter } from "../src/index.ts";
+import { foldAdapters, writeAdapter } from "../src/index.ts";
 import { openAdapterFolder } from "../src/node/index.ts";
 import type { Adapter } from "../src/peft/adapter.ts";
 import { castAll, memoryCheckpoint, valuesOf } from "./memory.ts";
@@ -36,7 +36,9 @@ const area = fixtureArea("peft") ?? "";
 /** Absolute, of the folder's README; float32 weights that need no decomposition of the base. */
 const tolerance = 2e-6;
 
-async function openBase(expected: Expected): Promise<{ checkpoint: Checkpoint; config: Record<string, unknown>; tensors: Map<string, Tensor> }> {
+async function openBase(
+  expected: Expected,
+): Promise<{ checkpoint: Checkpoint; config: Record<string, unknown>; tensors: Map<string, Tensor> }> {
   const folder = join(area, expected.base);
   const tensors = castAll(readFixtureTensors(join(folder, "model.safetensors")), expected.base_dtype ?? "float32");
   const checkpoint = await memoryCheckpoint(tensors, expected.base);
@@ -44,7 +46,13 @@ async function openBase(expected: Expected): Promise<{ checkpoint: Checkpoint; c
 }
 
 /** Compares every recorded merged tensor, and that nothing else changed. */
-async function compare(name: string, folded: Checkpoint, base: ReadonlyMap<string, Tensor>, folder: string, changed: readonly string[]) {
+async function compare(
+  name: string,
+  folded: Checkpoint,
+  base: ReadonlyMap<string, Tensor>,
+  folder: string,
+  changed: readonly string[],
+) {
   const recorded = new Map(
     [...readFixtureTensors(join(folder, "expected.safetensors"))].flatMap(([key, tensor]) =>
       key.startsWith("merged/") ? [[key.slice("merged/".length), tensor] as const] : [],
@@ -111,10 +119,10 @@ describe("adapters that PEFT merged", () => {
     const adapter = await adapterOf(folder, name, context);
     const base = await openBase(expected);
     if (expected.merge?.startsWith("refused")) {
-      expect(() => openFolded(base, [adapter])).toThrow(expect.objectContaining({ code: "UNSUPPORTED_LAYER" }));
+      expect(() => foldAdapters(base, [adapter])).toThrow(expect.objectContaining({ code: "UNSUPPORTED_LAYER" }));
       return;
     }
-    const { checkpoint } = openFolded(base, [adapter]);
+    const { checkpoint } = foldAdapters(base, [adapter]);
     await compare(name, checkpoint, base.tensors, folder, expected.changed ?? []);
   });
 });
@@ -125,7 +133,7 @@ describe("several adapters folded in order", () => {
     const expected = readFixtureJson<Expected & { active: string[] }>(join(folder, "expected.json"));
     const adapters = await Promise.all(expected.active.map((each) => adapterOf(join(folder, each), name, context)));
     const base = await openBase(expected);
-    const { checkpoint } = openFolded(base, adapters);
+    const { checkpoint } = foldAdapters(base, adapters);
     await compare(name, checkpoint, base.tensors, folder, expected.changed ?? []);
   });
 });

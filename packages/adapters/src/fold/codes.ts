@@ -12,13 +12,13 @@ export interface Codec {
   store(dtype: KernelDType, codes: Uint8Array, values: Float64Array): number;
 }
 
-/** Largest magnitude that a dtype rounds to a finite number. */
-const largest: Partial<Record<KernelDType, number>> = {
-  float32: 3.4028235677973366e38,
-  bfloat16: 3.3961775292304571e38,
-  float16: 65519.99999999999,
-  float8_e4m3fn: 464,
-  float8_e5m2: 61439.99999999999,
+/** Magnitudes from which a dtype rounds to infinity or NaN. */
+const overflow: Partial<Record<KernelDType, number>> = {
+  float32: 2 ** 128 - 2 ** 103,
+  bfloat16: 2 ** 128 - 2 ** 119,
+  float16: 65_520,
+  float8_e4m3fn: 464 + 2 ** -40, // 464 itself is a tie that rounds to 448
+  float8_e5m2: 61_440,
 };
 
 /** A codec with its own block of the set's memory. */
@@ -37,7 +37,7 @@ export function createCodec(kernels: Kernels): Codec {
       }
     },
     store(dtype, bytes, source) {
-      const limit = largest[dtype] ?? Number.MAX_VALUE;
+      const limit = overflow[dtype] ?? Number.POSITIVE_INFINITY;
       let first = -1;
       for (let start = 0; start < source.length; start += blockElements) {
         const count = Math.min(blockElements, source.length - start);
@@ -46,7 +46,7 @@ export function createCodec(kernels: Kernels): Codec {
         block.set(source.subarray(start, start + count));
         if (first < 0) {
           let bad = kernels.firstNonFinite(block);
-          if (bad < 0 && kernels.maxAbs(block) > limit) bad = block.findIndex((value) => Math.abs(value) > limit);
+          if (bad < 0 && kernels.maxAbs(block) >= limit) bad = block.findIndex((value) => Math.abs(value) >= limit);
           if (bad >= 0) first = start + bad;
         }
         kernels.store(dtype, codes.subarray(0, size), block);

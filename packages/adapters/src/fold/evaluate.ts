@@ -1,8 +1,17 @@
 import { add, isGraphValue, type Value } from "@loomweight/graph";
 import type { KernelDType } from "@loomweight/kernels";
-import { byteLengthOf, contiguousData, elementCount, fromData, isFloat, LoomweightError, type Tensor } from "@loomweight/tensor";
+import {
+  byteLengthOf,
+  contiguousData,
+  elementCount,
+  fromData,
+  isFloat,
+  LoomweightError,
+  type Tensor,
+} from "@loomweight/tensor";
 import type { LayerValues } from "../define.ts";
 import { storedAxis } from "../layer.ts";
+import type { BufferPool } from "./buffers.ts";
 import type { Codec } from "./codes.ts";
 import { type LoadedParams, loadParams } from "./params.ts";
 import { elementsPerRow, type FoldedTensor, type FoldStep } from "./plan.ts";
@@ -29,6 +38,8 @@ export interface EvaluateOptions {
   readonly signal?: AbortSignal;
   /** Let NaN and infinities pass into the result; default false. */
   readonly allowNonFinite?: boolean;
+  /** Where the base's bytes are read into; default fresh arrays. */
+  readonly buffers?: BufferPool;
 }
 
 /** Reads the parameters of a tensor's operations, and the sums that need a pass over the base's tensor. */
@@ -38,9 +49,15 @@ export async function prepareTensor(
   options: EvaluateOptions = {},
 ): Promise<PreparedTensor> {
   const operations = await Promise.all(
-    tensor.operations.map(async ({ kind, step }) => ({ kind, step, params: await loadParams(step, codec, options.signal) })),
+    tensor.operations.map(async ({ kind, step }) => ({
+      kind,
+      step,
+      params: await loadParams(step, codec, options.signal),
+    })),
   );
-  const summed = operations.map(({ kind, step }) => kind === "weight" && step.method.sums !== undefined && storedAxis(step.layer) === "in");
+  const summed = operations.map(
+    ({ kind, step }) => kind === "weight" && step.method.sums !== undefined && storedAxis(step.layer) === "in",
+  );
   if (!summed.includes(true)) return { tensor, operations };
   const sums: Record<string, Tensor>[] = operations.map(() => ({}));
   const rows = tensor.shape[0];
@@ -59,7 +76,10 @@ export async function prepareTensor(
       }
     });
   }
-  return { tensor, operations: operations.map((operation, index) => (summed[index] ? { ...operation, sums: sums[index] } : operation)) };
+  return {
+    tensor,
+    operations: operations.map((operation, index) => (summed[index] ? { ...operation, sums: sums[index] } : operation)),
+  };
 }
 
 /** Rows that tiles hold. */
@@ -85,7 +105,8 @@ export async function evaluateRows(
   const { tensor } = prepared;
   const width = elementsPerRow(tensor);
   const step = rowsAtOnce(tensor);
-  const bytes = await readCodes(tensor, start, end, options);
+  const held = options.buffers?.take(byteLengthOf(tensor.source.info.dtype, (end - start) * width));
+  const bytes = await readCodes(tensor, start, end, options, held);
   for (let row = start; row < end; row += step) {
     const last = Math.min(end, row + step);
     const values = new Float64Array((last - row) * width);
@@ -96,12 +117,19 @@ export async function evaluateRows(
     const to = byteLengthOf(tensor.dtype, (row - start) * width);
     const codes = out.subarray(to, to + byteLengthOf(tensor.dtype, values.length));
     const bad = codec.store(tensor.dtype as KernelDType, codes, folded);
-    if (bad >= 0 && options.allowNonFinite !== true) throw nonFinite(prepared, values[bad], folded[bad], row * width + bad);
+    if (bad >= 0 && options.allowNonFinite !== true)
+      throw nonFinite(prepared, values[bad], folded[bad], row * width + bad);
   }
+  if (held !== undefined) options.buffers?.give(held);
 }
 
 /** The values of rows [start, end) after every operation, row-major. `values` are the base's. */
-export function applyOperations(prepared: PreparedTensor, values: Float64Array, start: number, end: number): Float64Array {
+export function applyOperations(
+  prepared: PreparedTensor,
+  values: Float64Array,
+  start: number,
+  end: number,
+): Float64Array {
   const { shape } = prepared.tensor;
   let now: Tensor = fromData("float64", values, [end - start, ...shape.slice(1)]);
   for (const operation of prepared.operations) {
@@ -109,7 +137,8 @@ export function applyOperations(prepared: PreparedTensor, values: Float64Array, 
     if (operation.kind === "bias") {
       const { method, module, layer, shapes } = step;
       const own: Record<string, Tensor> = {};
-      for (const [name, tensor] of Object.entries(params)) own[name] = sliceParam(tensor, shapes[name], "out", start, end);
+      for (const [name, tensor] of Object.entries(params))
+        own[name] = sliceParam(tensor, shapes[name], "out", start, end);
       const shift = method.bias?.add({ ...layer, out: end - start }, own, module.options);
       if (shift !== undefined) now = computed(add(now, shift), step);
       continue;
@@ -117,10 +146,17 @@ export function applyOperations(prepared: PreparedTensor, values: Float64Array, 
     const current = contiguousData(now) as Float64Array;
     const { layer, params: own } = layerTile(operation, values, start, end, current);
     const sums = operation.sums ?? step.method.sums?.(layer, own, step.module.options) ?? {};
-    const weight = computed((step.method.weight as NonNullable<typeof step.method.weight>)(layer, own, step.module.options, sums), step);
+    const weight = computed(
+      (step.method.weight as NonNullable<typeof step.method.weight>)(layer, own, step.module.options, sums),
+      step,
+    );
     now = asStored(layer, weight);
     if (elementCount(now.shape) !== values.length) {
-      throw new LoomweightError({ code: "INTERNAL", problem: `${step.method.name} gave a weight of another shape`, tensor: prepared.tensor.name });
+      throw new LoomweightError({
+        code: "INTERNAL",
+        problem: `${step.method.name} gave a weight of another shape`,
+        tensor: prepared.tensor.name,
+      });
     }
   }
   return contiguousData(now) as Float64Array;
@@ -138,24 +174,44 @@ function layerTile(
   const matrix = asMatrix(shape, base);
   const layer = { ...shape, base: matrix, weight: current === base ? matrix : asMatrix(shape, current) };
   const own: Record<string, Tensor> = {};
-  for (const [name, tensor] of Object.entries(params)) own[name] = sliceParam(tensor, step.shapes[name], axis, start, end);
+  for (const [name, tensor] of Object.entries(params))
+    own[name] = sliceParam(tensor, step.shapes[name], axis, start, end);
   return { layer, params: own };
 }
 
-async function readCodes(tensor: FoldedTensor, start: number, end: number, { signal }: EvaluateOptions): Promise<Uint8Array> {
+async function readCodes(
+  tensor: FoldedTensor,
+  start: number,
+  end: number,
+  { signal }: EvaluateOptions,
+  into?: Uint8Array,
+): Promise<Uint8Array> {
   const { checkpoint, info } = tensor.source;
   if (!isFloat(info.dtype)) {
-    throw new LoomweightError({ code: "UNSUPPORTED_DTYPE", problem: "only floating-point tensors can be folded", tensor: info.name, file: info.file, found: info.dtype });
+    throw new LoomweightError({
+      code: "UNSUPPORTED_DTYPE",
+      problem: "only floating-point tensors can be folded",
+      tensor: info.name,
+      file: info.file,
+      found: info.dtype,
+    });
   }
   const width = elementsPerRow(tensor);
   return checkpoint.readBytes(info.name, {
     start: byteLengthOf(info.dtype, start * width),
     end: byteLengthOf(info.dtype, end * width),
+    into,
     signal,
   });
 }
 
-async function readValues(tensor: FoldedTensor, codec: Codec, start: number, end: number, options: EvaluateOptions): Promise<Float64Array> {
+async function readValues(
+  tensor: FoldedTensor,
+  codec: Codec,
+  start: number,
+  end: number,
+  options: EvaluateOptions,
+): Promise<Float64Array> {
   const bytes = await readCodes(tensor, start, end, options);
   const values = new Float64Array((end - start) * elementsPerRow(tensor));
   codec.load(values, tensor.source.info.dtype as KernelDType, bytes);
@@ -165,11 +221,21 @@ async function readValues(tensor: FoldedTensor, codec: Codec, start: number, end
 /** All operands are tensors, so the result is one; anything else is the method's fault. */
 function computed(value: Value, { method }: FoldStep): Tensor {
   if (!isGraphValue(value)) return value;
-  throw new LoomweightError({ code: "INTERNAL", problem: `${method.name} is not evaluated on tensors (${value.node?.op ?? value.kind})` });
+  throw new LoomweightError({
+    code: "INTERNAL",
+    problem: `${method.name} is not evaluated on tensors (${value.node?.op ?? value.kind})`,
+  });
 }
 
-function nonFinite({ tensor, operations }: PreparedTensor, base: number, result: number, element: number): LoomweightError {
-  const names = operations.map(({ step }) => step.adapter.location).filter((name, index, all) => all.indexOf(name) === index);
+function nonFinite(
+  { tensor, operations }: PreparedTensor,
+  base: number,
+  result: number,
+  element: number,
+): LoomweightError {
+  const names = operations
+    .map(({ step }) => step.adapter.location)
+    .filter((name, index, all) => all.indexOf(name) === index);
   return new LoomweightError({
     code: "NON_FINITE",
     problem: Number.isFinite(result)

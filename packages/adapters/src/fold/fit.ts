@@ -19,7 +19,12 @@ const transposedModels = ["gpt2", "openai-gpt", "imagegpt", "decision_transforme
  * the method asks for. Throws `SHAPE_MISMATCH`, `MISSING_TENSOR`, `UNEXPECTED_TENSOR`, `UNSUPPORTED_DTYPE`,
  * `UNSUPPORTED_LAYER`.
  */
-export function fitModule(adapter: Adapter, module: AdaptedModule, weight: TensorInfo, modelType: unknown): FittedModule {
+export function fitModule(
+  adapter: Adapter,
+  module: AdaptedModule,
+  weight: TensorInfo,
+  modelType: unknown,
+): FittedModule {
   if (!isFloat(weight.dtype)) {
     throw new LoomweightError({
       code: "UNSUPPORTED_DTYPE",
@@ -76,7 +81,8 @@ function fitAs(kind: LayerKind, adapter: Adapter, module: AdaptedModule, weight:
   const { method } = adapter;
   const layer = layerOf(kind, weight.shape, weight.name);
   const shapes: Record<string, ParamShape> = {};
-  for (const [name, shape] of Object.entries(method.params(layer, module.options))) if (shape !== undefined) shapes[name] = shape;
+  for (const [name, shape] of Object.entries(method.params(layer, module.options)))
+    if (shape !== undefined) shapes[name] = shape;
   for (const [param, shape] of Object.entries(shapes)) {
     const info = module.params.get(param);
     if (info === undefined) throw missingParam(adapter, module, param, kind);
@@ -114,7 +120,8 @@ function describeExpectation(adapter: Adapter, module: AdaptedModule, weight: Te
 function missingParam(adapter: Adapter, module: AdaptedModule, param: string, kind: LayerKind): LoomweightError {
   const { suffixes } = adapter.method.files;
   const names = Object.keys(suffixes).filter(
-    (suffix) => suffixes[suffix].param === param && (suffixes[suffix].kind === undefined || suffixes[suffix].kind === kind),
+    (suffix) =>
+      suffixes[suffix].param === param && (suffixes[suffix].kind === undefined || suffixes[suffix].kind === kind),
   );
   const wanted = names.find((suffix) => suffixes[suffix].kind === kind) ?? names[0] ?? param;
   return new LoomweightError({
@@ -122,7 +129,9 @@ function missingParam(adapter: Adapter, module: AdaptedModule, param: string, ki
     problem: `the adapter's module "${module.path}" lacks a tensor`,
     file: adapter.location,
     expected: `base_model.model.${module.path}.${wanted}`,
-    found: [...module.params.values()].map(({ name }) => name.slice(name.lastIndexOf(module.path) + module.path.length + 1)).join(", "),
+    found: [...module.params.values()]
+      .map(({ name }) => name.slice(name.lastIndexOf(module.path) + module.path.length + 1))
+      .join(", "),
     fix: "The file is incomplete; save the adapter again.",
   });
 }

@@ -1,10 +1,25 @@
-import { type Checkpoint, type ReadBytesOptions, type TensorInfo, tensorFromBytes } from "@loomweight/checkpoint";
+import {
+  type Checkpoint,
+  type FileSet,
+  type ReadBytesOptions,
+  type TensorInfo,
+  tensorFromBytes,
+} from "@loomweight/checkpoint";
 import { createKernels } from "@loomweight/kernels";
 import { byteLengthOf, closestNames, elementCount, invalidOption, LoomweightError } from "@loomweight/tensor";
 import type { Adapter } from "../peft/adapter.ts";
+import { openAdapter, type ReadAdapterOptions } from "../peft/read-adapter.ts";
+import { createBufferPool } from "./buffers.ts";
 import { createCodec } from "./codes.ts";
 import { type EvaluateOptions, evaluateRows, type PreparedTensor, prepareTensor } from "./evaluate.ts";
-import { elementsPerRow, type FoldBase, type FoldedTensor, type FoldPlan, type FoldPlanOptions, planFold } from "./plan.ts";
+import {
+  elementsPerRow,
+  type FoldBase,
+  type FoldedTensor,
+  type FoldPlan,
+  type FoldPlanOptions,
+  planFold,
+} from "./plan.ts";
 
 /** Kernel memory: one block of values and one of codes. */
 const kernelBytes = 4 << 20;
@@ -23,11 +38,19 @@ export interface OpenFoldedOptions extends FoldPlanOptions, FoldedCheckpointOpti
 export function foldedCheckpoint(plan: FoldPlan, options: FoldedCheckpointOptions = {}): Checkpoint {
   const kernels = createKernels({ bytes: kernelBytes });
   const codec = createCodec(kernels);
+  const buffers = createBufferPool();
   const prepared = new Map<string, Promise<PreparedTensor>>();
   const label = `${plan.base.location} + ${plan.adapters.map(({ location }) => location).join(" + ")}`;
   const tensors = new Map<string, TensorInfo>();
   for (const [name, { dtype, shape }] of plan.tensors) {
-    tensors.set(name, { name, dtype, shape, byteLength: byteLengthOf(dtype, elementCount(shape)), file: label, byteOffset: 0 });
+    tensors.set(name, {
+      name,
+      dtype,
+      shape,
+      byteLength: byteLengthOf(dtype, elementCount(shape)),
+      file: label,
+      byteOffset: 0,
+    });
   }
 
   const prepare = (tensor: FoldedTensor): Promise<PreparedTensor> => {
@@ -63,7 +86,7 @@ export function foldedCheckpoint(plan: FoldPlan, options: FoldedCheckpointOption
     const multiple = Number.isFinite(tensor.rowMultiple) ? tensor.rowMultiple : rows;
     const first = Math.floor(start / rowBytes / multiple) * multiple;
     const last = Math.min(rows, Math.ceil(end / rowBytes / multiple) * multiple);
-    const evaluating = { ...options, signal };
+    const evaluating = { ...options, signal, buffers };
     if (first * rowBytes === start && last * rowBytes === end) {
       await evaluateRows(ready, codec, first, last, out, evaluating);
       return out;
@@ -92,17 +115,53 @@ export function foldedCheckpoint(plan: FoldPlan, options: FoldedCheckpointOption
   };
 }
 
-/**
- * Opens base + adapters as one checkpoint whose tensors are the folded ones, computed on demand: what a merge reads for
- * `model+adapter`. `dtype: "float64"` hands out the values before any rounding. The plan's warnings are in `warnings`.
- */
-export function openFolded(
+/** Base + adapters as one checkpoint of the folded weights, computed on demand, and the plan behind it. */
+export function foldAdapters(
   base: FoldBase,
   adapters: readonly Adapter[],
   options: OpenFoldedOptions = {},
 ): { readonly checkpoint: Checkpoint; readonly plan: FoldPlan } {
   const plan = planFold(base, adapters, options);
   return { checkpoint: foldedCheckpoint(plan, options), plan };
+}
+
+/** A folded checkpoint with what folding had to say. */
+export interface FoldedCheckpoint extends Checkpoint {
+  readonly warnings: readonly string[];
+  /** Changes to the base's config.json. */
+  readonly configChanges: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Opens adapters' files and folds them into a base, in this order: a checkpoint whose tensors are computed when they
+ * are read, as a merge wants them for `model+adapter`. `dtype: "float64"` hands out the values before any rounding.
+ * Closing it closes the adapters, not the base. Throws as `openAdapter` and `planFold`.
+ */
+export async function openFolded(
+  base: Checkpoint,
+  config: Readonly<Record<string, unknown>> | undefined,
+  adapterFolders: readonly FileSet[],
+  options: OpenFoldedOptions & ReadAdapterOptions = {},
+): Promise<FoldedCheckpoint> {
+  const adapters: Adapter[] = [];
+  const close = async () => {
+    await Promise.all(adapters.map(({ checkpoint }) => checkpoint.close()));
+  };
+  try {
+    for (const folder of adapterFolders) adapters.push(await openAdapter(folder, options));
+    const { checkpoint, plan } = foldAdapters({ checkpoint: base, config }, adapters, options);
+    return {
+      ...checkpoint,
+      warnings: plan.warnings,
+      configChanges: plan.config,
+      async close() {
+        await Promise.all([checkpoint.close(), close()]);
+      },
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
 function checkRange(name: string, size: number, start: number, end: number, into: Uint8Array | undefined): void {

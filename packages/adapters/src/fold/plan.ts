@@ -89,7 +89,9 @@ export function planFold(base: FoldBase, adapters: readonly Adapter[], options: 
       addOperation(name, { kind: "replace", adapter, tensor });
       if (isHead(name.replace(/\.weight$/, "")) && !checkpoint.tensors.has(name) && embedding !== undefined) {
         changes.tie_word_embeddings = false;
-        warnings.push(`${adapter.location}: the output head was trained apart from the embedding it shared: stored on its own, "tie_word_embeddings" becomes false`);
+        warnings.push(
+          `${adapter.location}: the output head was trained apart from the embedding it shared: stored on its own, "tie_word_embeddings" becomes false`,
+        );
       }
     }
     for (const module of adapter.modules.values()) {
@@ -134,12 +136,16 @@ function isHead(path: string): boolean {
 /** The input embedding that also serves as output head: nothing else stores one. */
 function tiedEmbedding(base: Checkpoint, config: Readonly<Record<string, unknown>>): TensorInfo | undefined {
   const names = [...base.tensors.keys()];
-  if (config.tie_word_embeddings === false || names.some((name) => isHead(name.replace(/\.weight$/, "")))) return undefined;
+  if (config.tie_word_embeddings === false || names.some((name) => isHead(name.replace(/\.weight$/, ""))))
+    return undefined;
   const isLanguageModel =
     config.tie_word_embeddings === true ||
-    (Array.isArray(config.architectures) && config.architectures.some((name) => /LMHead|ForCausalLM|ForConditional/.test(String(name))));
+    (Array.isArray(config.architectures) &&
+      config.architectures.some((name) => /LMHead|ForCausalLM|ForConditional/.test(String(name))));
   if (!isLanguageModel) return undefined;
-  const found = names.find((name) => /(^|\.)(embed_tokens|wte|shared|word_embeddings|tok_embeddings)\.weight$/.test(name));
+  const found = names.find((name) =>
+    /(^|\.)(embed_tokens|wte|shared|word_embeddings|tok_embeddings)\.weight$/.test(name),
+  );
   return found === undefined ? undefined : base.tensors.get(found);
 }
 
@@ -170,10 +176,12 @@ function addReplacement(
       });
     }
     added.set(name, { ...tensor, name });
-    if (!isHead(name.replace(/\.weight$/, ""))) warnings.push(`${adapter.location}: adds "${name}", which the base model does not have`);
+    if (!isHead(name.replace(/\.weight$/, "")))
+      warnings.push(`${adapter.location}: adds "${name}", which the base model does not have`);
     return;
   }
-  if (known.shape.length === tensor.shape.length && known.shape.every((size, axis) => size === tensor.shape[axis])) return;
+  if (known.shape.length === tensor.shape.length && known.shape.every((size, axis) => size === tensor.shape[axis]))
+    return;
   const resized = known.shape.length === 2 && tensor.shape.length === 2 && known.shape[1] === tensor.shape[1];
   throw shapeMismatch({
     where: adapter.location,
@@ -222,9 +230,19 @@ function missedTargets(base: Checkpoint, adapter: Adapter, paths: PathMap): stri
 function otherBase(base: Checkpoint, config: Readonly<Record<string, unknown>>, adapter: Adapter): string[] {
   const wanted = adapter.config.values.base_model_name_or_path;
   if (typeof wanted !== "string" || wanted === "") return [];
-  const last = (path: string) => path.replace(/[\\/]+$/, "").split(/[\\/]/).pop();
+  const last = (path: string) =>
+    path
+      .replace(/[\\/]+$/, "")
+      .split(/[\\/]/)
+      .pop();
   const ours = [base.location, config._name_or_path].filter((name): name is string => typeof name === "string");
-  if (ours.some((name) => name === wanted || last(name) === last(wanted) || name.includes(`models--${wanted.replaceAll("/", "--")}`))) return [];
+  if (
+    ours.some(
+      (name) =>
+        name === wanted || last(name) === last(wanted) || name.includes(`models--${wanted.replaceAll("/", "--")}`),
+    )
+  )
+    return [];
   return [`${adapter.location}: trained on "${wanted}", folded into ${base.location}`];
 }
 
@@ -243,7 +261,8 @@ function describeTensor(
       rest = [];
     } else rest.push(operation);
   }
-  if (source === undefined) throw new LoomweightError({ code: "INTERNAL", problem: "a tensor without source", tensor: name });
+  if (source === undefined)
+    throw new LoomweightError({ code: "INTERNAL", problem: "a tensor without source", tensor: name });
   const kept = own?.dtype ?? source.info.dtype;
   const dtype = options.dtype !== undefined && isFloat(kept) ? options.dtype : kept;
   const { shape } = source.info;

@@ -8,13 +8,7 @@ export function sliceLayer(layer: LayerShape, start: number, end: number): Layer
 }
 
 /** The part of a parameter that belongs to positions [start, end) of an axis; all of it where it does not run along it. */
-export function sliceParam(
-  tensor: Tensor,
-  shape: ParamShape,
-  along: "in" | "out",
-  start: number,
-  end: number,
-): Tensor {
+export function sliceParam(tensor: Tensor, shape: ParamShape, along: "in" | "out", start: number, end: number): Tensor {
   let sliced = tensor;
   shape.forEach((dim, axis) => {
     const per = stepOf(dim, along);

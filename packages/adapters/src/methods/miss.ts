@@ -7,7 +7,11 @@ import type { PeftConfig } from "../peft/format.ts";
 
 const options = {
   rank: integer(64, "length of a shard: entries i, i + rank, … of a row share one value", { min: 1 }),
-  mode: choice(["miss", "mini", "bat"], "miss", "miss: one block for all shards; mini: also repeated along out; bat: block-affine map of the weight"),
+  mode: choice(
+    ["miss", "mini", "bat"],
+    "miss",
+    "miss: one block for all shards; mini: also repeated along out; bat: block-affine map of the weight",
+  ),
   miniRank: integer(1, "mode mini: outputs o, o + miniRank, … share one value", { min: 1 }),
 };
 type MissOptions = OptionValues<typeof options>;
@@ -29,7 +33,8 @@ export const miss = defineAdapter({
   params: (layer, given) => ({ block: blockShape(layer, given) }),
   init: (layer, given) => ({ block: zeros(blockSizes(layer, given)) }), // zero: the adapted layer is the layer
   apply: (layer, { block }, x, given) => {
-    if (given.mode === "bat") return add(layer.forward(x), matMul(x, transpose(batUpdate(layer, block, given), [1, 0])));
+    if (given.mode === "bat")
+      return add(layer.forward(x), matMul(x, transpose(batUpdate(layer, block, given), [1, 0])));
     const shared = given.mode === "mini" ? repeatTo(block, 1, layer.out) : block;
     return add(layer.forward(x), matMul(shardSums(x, layer.in, given.rank), shared));
   },
@@ -81,7 +86,9 @@ function blockShape(layer: LayerShape, { rank, mode, miniRank }: MissOptions): P
 }
 
 function blockSizes(layer: LayerShape, given: MissOptions): number[] {
-  return blockShape(layer, given).map((dim) => (typeof dim === "number" ? dim : dim === "out" ? layer.out : layer.out / given.rank));
+  return blockShape(layer, given).map((dim) =>
+    typeof dim === "number" ? dim : dim === "out" ? layer.out : layer.out / given.rank,
+  );
 }
 
 /** x repeated along an axis and cut to `size`. */
@@ -103,7 +110,11 @@ function shardSums(x: Value, size: number, rank: number): Value {
 }
 
 /** W_ab · block_a + block_a for every block, [out, in]. `out` may be a slice of the layer's, in whole blocks. */
-function batUpdate(layer: { readonly out: number; readonly in: number; readonly weight: Value }, block: Value, { rank }: MissOptions): Value {
+function batUpdate(
+  layer: { readonly out: number; readonly in: number; readonly weight: Value },
+  block: Value,
+  { rank }: MissOptions,
+): Value {
   const [rows, columns] = [layer.out / rank, layer.in / rank];
   const blocks = transpose(reshape(layer.weight, [rows, rank, columns, rank]), [0, 2, 1, 3]); // [rows, columns, rank, rank]
   const own = reshape(block, [rows, 1, rank, rank]);

@@ -16,8 +16,12 @@ export interface AdapterConfig {
 /** PEFT types that are known by name and not built. */
 const otherTypes = [
   ..."ADALORA ADAMSS BEFT BOFT C3A CARTRIDGE CPT DEFT DELORA FOURIERFT FROD GLORA GRALORA HIRA HRA IA3 LILY".split(" "),
-  ..."LN_TUNING LOHA LOKR MULTITASK_PROMPT_TUNING OFT OSF PEANUT POLY PREFIX_TUNING PROMPT_TUNING PSOFT PVERA".split(" "),
-  ..."P_TUNING ADAPTION_PROMPT RANDLORA ROAD SHADOW SHIRA SUPERTUNING TINYLORA TRAINABLE_TOKENS UNILORA VBLORA".split(" "),
+  ..."LN_TUNING LOHA LOKR MULTITASK_PROMPT_TUNING OFT OSF PEANUT POLY PREFIX_TUNING PROMPT_TUNING PSOFT PVERA".split(
+    " ",
+  ),
+  ..."P_TUNING ADAPTION_PROMPT RANDLORA ROAD SHADOW SHIRA SUPERTUNING TINYLORA TRAINABLE_TOKENS UNILORA VBLORA".split(
+    " ",
+  ),
   ..."VERA WAVEFT XLORA".split(" "),
 ];
 
@@ -26,7 +30,11 @@ const otherTypes = [
  * is not built is refused by name (`UNSUPPORTED_ADAPTER`), a field nobody knows is `UNKNOWN_OPTION` with the closest
  * names unless it is empty.
  */
-export function checkAdapterConfig(written: PeftConfig, file: string, methods: readonly AdapterMethod[]): AdapterConfig {
+export function checkAdapterConfig(
+  written: PeftConfig,
+  file: string,
+  methods: readonly AdapterMethod[],
+): AdapterConfig {
   const type = written.peft_type;
   if (typeof type !== "string") {
     throw new LoomweightError({
@@ -34,7 +42,10 @@ export function checkAdapterConfig(written: PeftConfig, file: string, methods: r
       problem: "adapter_config.json does not say which type of adapter this is",
       file,
       option: "peft_type",
-      expected: `one of ${methods.flatMap(({ files }) => files.peftTypes).filter(unique).join(", ")}`,
+      expected: `one of ${methods
+        .flatMap(({ files }) => files.peftTypes)
+        .filter(unique)
+        .join(", ")}`,
       found: type === undefined ? "no such field" : JSON.stringify(type),
     });
   }

@@ -1,6 +1,10 @@
 import type { ConfigField, Json } from "./format.ts";
 
-const note = (initial: Json, more: Partial<ConfigField> = {}): ConfigField => ({ use: "note", default: initial, ...more });
+const note = (initial: Json, more: Partial<ConfigField> = {}): ConfigField => ({
+  use: "note",
+  default: initial,
+  ...more,
+});
 const target = (initial: Json): ConfigField => ({ use: "target", default: initial });
 const option = (initial: Json, more: Partial<ConfigField> = {}): ConfigField => ({
   use: "option",

@@ -87,9 +87,11 @@ export function parsePattern(pattern: string, place: PatternPlace): PatternNode 
 
   function repeatBounds(): { min: number; max: number } | undefined {
     const character = source[at];
-    if (character === "*") return (at++, { min: 0, max: Number.POSITIVE_INFINITY });
-    if (character === "+") return (at++, { min: 1, max: Number.POSITIVE_INFINITY });
-    if (character === "?") return (at++, { min: 0, max: 1 });
+    const simple = Object.hasOwn(simpleRepeats, character ?? "") ? simpleRepeats[character] : undefined;
+    if (simple !== undefined) {
+      at++;
+      return simple;
+    }
     if (character !== "{") return undefined;
     const written = /^\{(\d*)(,?)(\d*)\}/.exec(source.slice(at, at + 24).join(""));
     if (written === null || (written[1] === "" && written[2] === "")) return undefined; // a plain brace, as in Python
@@ -243,7 +245,10 @@ export function parsePattern(pattern: string, place: PatternPlace): PatternNode 
   }
 
   function setMember(isEscape: boolean): number {
-    if (isEscape && source[at] === "b") return (at++, 8);
+    if (isEscape && source[at] === "b") {
+      at++;
+      return 8;
+    }
     const character = isEscape ? escapedCharacter() : source[at++];
     return character?.codePointAt(0) ?? 0;
   }
@@ -269,6 +274,11 @@ const characterClasses: Readonly<Record<string, (code: number) => boolean>> = {
   W: (code) => !isWordCharacter(code),
   s: isSpace,
   S: (code) => !isSpace(code),
+};
+const simpleRepeats: Readonly<Record<string, { readonly min: number; readonly max: number }>> = {
+  "*": { min: 0, max: Number.POSITIVE_INFINITY },
+  "+": { min: 1, max: Number.POSITIVE_INFINITY },
+  "?": { min: 0, max: 1 },
 };
 const controlEscapes: Readonly<Record<string, string>> = {
   n: "\n",

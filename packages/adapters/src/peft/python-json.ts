@@ -8,7 +8,12 @@ export function pythonJson(value: Json, fields: Readonly<Record<string, ConfigFi
   return write(value, "", undefined, fields);
 }
 
-function write(value: Json, indent: string, name: string | undefined, fields: Readonly<Record<string, ConfigField>>): string {
+function write(
+  value: Json,
+  indent: string,
+  name: string | undefined,
+  fields: Readonly<Record<string, ConfigField>>,
+): string {
   if (value === null || typeof value === "boolean") return String(value);
   if (typeof value === "number") return number(value, name !== undefined && fields[name]?.float === true);
   if (typeof value === "string") return text(value);

@@ -1,5 +1,12 @@
 import { type Checkpoint, type FileSet, openWeights, parseJsonObject, type TensorInfo } from "@loomweight/checkpoint";
-import { isFloat, LoomweightError, type OptionSpecs, type OptionValues, parseOptions, unknownName } from "@loomweight/tensor";
+import {
+  isFloat,
+  LoomweightError,
+  type OptionSpecs,
+  type OptionValues,
+  parseOptions,
+  unknownName,
+} from "@loomweight/tensor";
 import { adapterMethods } from "../catalogue.ts";
 import type { AdapterMethod } from "../define.ts";
 import type { LayerKind } from "../layer.ts";
@@ -123,12 +130,19 @@ function describeAdapter(config: AdapterConfig, file: string, checkpoint: Checkp
 
   const modules = describeModules(drafts, config, file);
   if (modules.size === 0 && replacements.size === 0) {
-    throw new LoomweightError({ code: "EMPTY_ADAPTER", problem: "the adapter's file holds no tensors", file: location });
+    throw new LoomweightError({
+      code: "EMPTY_ADAPTER",
+      problem: "the adapter's file holds no tensors",
+      file: location,
+    });
   }
   const warnings = [...config.warnings];
   if (targets.entries.length > 0 && !isPatternTarget(values)) {
-    const unused = targets.entries.filter((entry) => ![...modules.keys()].some((path) => path === entry || path.endsWith(`.${entry}`)));
-    if (unused.length > 0) warnings.push(`${file}: target_modules ${unused.slice(0, 5).join(", ")} match no tensor of the adapter`);
+    const unused = targets.entries.filter(
+      (entry) => ![...modules.keys()].some((path) => path === entry || path.endsWith(`.${entry}`)),
+    );
+    if (unused.length > 0)
+      warnings.push(`${file}: target_modules ${unused.slice(0, 5).join(", ")} match no tensor of the adapter`);
   }
   return { location, config, method, targets, modules, replacements, ignored, checkpoint, warnings };
 }
@@ -173,7 +187,11 @@ function replacedTensor(path: string, targets: Targets): string | undefined {
   return /(^|\.)(embed_tokens|lm_head)\.weight$/.test(path) ? path : undefined;
 }
 
-function describeModules(drafts: ReadonlyMap<string, Draft>, config: AdapterConfig, file: string): Map<string, AdaptedModule> {
+function describeModules(
+  drafts: ReadonlyMap<string, Draft>,
+  config: AdapterConfig,
+  file: string,
+): Map<string, AdaptedModule> {
   const { method, values } = config;
   const fields = method.files.optionFields;
   const raw: Record<string, unknown> = {};
@@ -251,7 +269,12 @@ function untargeted(info: TensorInfo, module: string, targets: Targets, file: st
   });
 }
 
-function unknownKey(info: TensorInfo, config: AdapterConfig, targets: Targets, path: string | undefined): LoomweightError {
+function unknownKey(
+  info: TensorInfo,
+  config: AdapterConfig,
+  targets: Targets,
+  path: string | undefined,
+): LoomweightError {
   const type = String(config.values.peft_type);
   const place = { file: info.file, tensor: info.name };
   if (path === undefined) {
@@ -263,22 +286,34 @@ function unknownKey(info: TensorInfo, config: AdapterConfig, targets: Targets, p
     });
   }
   if (path.includes(".token_adapter.") || path.endsWith(".trainable_tokens_delta")) {
-    return new LoomweightError({ code: "UNSUPPORTED_ADAPTER", problem: "trainable tokens are not supported yet", ...place });
+    return new LoomweightError({
+      code: "UNSUPPORTED_ADAPTER",
+      problem: "trainable tokens are not supported yet",
+      ...place,
+    });
   }
   const suffixes = Object.keys(config.method.files.suffixes);
   const last = path.split(".");
   const tail = last.slice(-2).join(".");
-  const error = unknownName({ kind: `tensor of a ${type} adapter (${config.method.name})`, name: tail, known: [...suffixes, "bias"], code: "UNEXPECTED_TENSOR" });
+  const error = unknownName({
+    kind: `tensor of a ${type} adapter (${config.method.name})`,
+    name: tail,
+    known: [...suffixes, "bias"],
+    code: "UNEXPECTED_TENSOR",
+  });
   return new LoomweightError({
     ...error.details,
     ...place,
     expected: `<module>.${suffixes.join(", <module>.")}`,
-    fix: [
-      error.details.fix,
-      path.endsWith(".bias") && targets.bias === "none" ? `Biases are stored only where "bias" is not "none".` : undefined,
-      tail.includes("magnitude") ? `DoRA's magnitudes need "use_dora": true.` : undefined,
-    ]
-      .filter((part) => part !== undefined)
-      .join(" ") || undefined,
+    fix:
+      [
+        error.details.fix,
+        path.endsWith(".bias") && targets.bias === "none"
+          ? `Biases are stored only where "bias" is not "none".`
+          : undefined,
+        tail.includes("magnitude") ? `DoRA's magnitudes need "use_dora": true.` : undefined,
+      ]
+        .filter((part) => part !== undefined)
+        .join(" ") || undefined,
   });
 }

@@ -116,11 +116,21 @@ function layerIndexes(value: Json | undefined, file: string): readonly number[] 
   return list.length === 0 ? undefined : (list as number[]);
 }
 
-function names(value: Json | undefined, option: string, file: string, text: boolean): string | readonly string[] | undefined {
+function names(
+  value: Json | undefined,
+  option: string,
+  file: string,
+  text: boolean,
+): string | readonly string[] | undefined {
   if (value === null || value === undefined) return undefined;
   if (typeof value === "string" && text) return value;
-  if (Array.isArray(value) && value.length <= maximalEntries && value.every((each) => typeof each === "string")) return value;
-  throw invalidOption({ option, file }, JSON.stringify(value).slice(0, 200), `a list of names${text ? " or a pattern" : ""}`);
+  if (Array.isArray(value) && value.length <= maximalEntries && value.every((each) => typeof each === "string"))
+    return value;
+  throw invalidOption(
+    { option, file },
+    JSON.stringify(value).slice(0, 200),
+    `a list of names${text ? " or a pattern" : ""}`,
+  );
 }
 
 function readBias(value: Json | undefined, file: string, biasOfAdapted: readonly string[]): Targets["bias"] {
@@ -133,13 +143,18 @@ function readBias(value: Json | undefined, file: string, biasOfAdapted: readonly
  * {pattern: number} of rank_pattern and alpha_pattern: the number of the first key that matches
  * `re.match(r"(.*\.)?(KEY)$", path)`.
  */
-export function readPatterns(value: Json | undefined, option: string, file: string): (path: string) => Json | undefined {
+export function readPatterns(
+  value: Json | undefined,
+  option: string,
+  file: string,
+): (path: string) => Json | undefined {
   if (value === null || value === undefined) return () => undefined;
   if (typeof value !== "object" || Array.isArray(value)) {
     throw invalidOption({ option, file }, JSON.stringify(value).slice(0, 200), "an object of {module: number}");
   }
   const entries = Object.entries(value as PeftConfig);
-  if (entries.length > maximalEntries) throw invalidOption({ option, file }, entries.length, `at most ${maximalEntries} entries`);
+  if (entries.length > maximalEntries)
+    throw invalidOption({ option, file }, entries.length, `at most ${maximalEntries} entries`);
   const budget = patternBudget();
   const matchers = entries.map(([key]) => {
     // Plain names need no engine; EVA writes one for each module.
@@ -150,7 +165,12 @@ export function readPatterns(value: Json | undefined, option: string, file: stri
   return (path) => {
     budget.steps -= matchers.length;
     if (budget.steps < 0) {
-      throw new LoomweightError({ code: "PATTERN_TOO_COMPLEX", problem: "too many patterns for so many modules", option, file });
+      throw new LoomweightError({
+        code: "PATTERN_TOO_COMPLEX",
+        problem: "too many patterns for so many modules",
+        option,
+        file,
+      });
     }
     const first = matchers.findIndex((matches) => matches(path));
     return first < 0 ? undefined : entries[first][1];
