@@ -1,5 +1,5 @@
 import type { LazyTensor } from "@loomweight/graph";
-import type { DType, Tensor } from "@loomweight/tensor";
+import { byteLengthOf, type DType, elementCount, type Tensor } from "@loomweight/tensor";
 
 /** dtype and shape of one of the tensors that a weight turns into. */
 export interface PartSpec {
@@ -8,14 +8,14 @@ export interface PartSpec {
 }
 
 /**
- * The weight that was computed last, kept until each of its parts has been taken. One weight at a time is in memory:
+ * The weight that was computed last, kept until each of its `large` parts has been taken. One weight at a time is in memory:
  * writers that ask for the parts of a weight one after another read and code it once.
  */
 export interface LatestWeight {
   take(
     key: object,
     part: string,
-    parts: number,
+    large: readonly string[],
     compute: () => Promise<Readonly<Record<string, Tensor>>>,
   ): Promise<Tensor>;
 }
@@ -24,13 +24,13 @@ export interface LatestWeight {
 export function latestWeight(): LatestWeight {
   let current: { key: object; computed: Promise<Readonly<Record<string, Tensor>>>; taken: Set<string> } | undefined;
   return {
-    async take(key, part, parts, compute) {
+    async take(key, part, large, compute) {
       if (current?.key !== key) current = { key, computed: compute(), taken: new Set() };
       const mine = current;
       try {
         const tensors = await mine.computed;
         mine.taken.add(part);
-        if (current === mine && mine.taken.size === parts) current = undefined;
+        if (current === mine && large.every((each) => mine.taken.has(each))) current = undefined;
         return tensors[part];
       } catch (cause) {
         if (current === mine) current = undefined;
@@ -39,6 +39,9 @@ export function latestWeight(): LatestWeight {
     },
   };
 }
+
+/** Parts of at most this many bytes stay in memory once computed: writers may ask for scales long after the codes. */
+const smallPart = 16384;
 
 /** The parts of `source` as lazy tensors: `compute` runs when the first of them is read. */
 export function lazyParts<Part extends string>(
@@ -50,15 +53,25 @@ export function lazyParts<Part extends string>(
 ): Readonly<Record<Part, LazyTensor>> {
   const key = {};
   const names = Object.keys(specs) as Part[];
+  const small = new Map<string, Tensor>();
+  const isSmall = (part: Part): boolean => {
+    const { dtype, shape } = specs[part];
+    return byteLengthOf(dtype, elementCount(shape)) <= smallPart;
+  };
+  const large = names.filter((part) => !isSmall(part));
   const origin = source.origin && {
     tensors: source.origin.tensors,
     transform: [source.origin.transform, transform].filter((step) => step !== undefined).join(", "),
   };
-  const read = async (): Promise<Readonly<Record<string, Tensor>>> => compute(await source.read());
-  return Object.fromEntries(
-    names.map((part) => [
-      part,
-      { ...specs[part], origin, read: () => latest.take(key, part, names.length, read) } satisfies LazyTensor,
-    ]),
-  ) as Record<Part, LazyTensor>;
+  const computeAll = async (): Promise<Readonly<Record<string, Tensor>>> => {
+    const tensors = compute(await source.read());
+    for (const part of names) if (isSmall(part)) small.set(part, tensors[part]);
+    return tensors;
+  };
+  const lazy = (part: Part): LazyTensor => ({
+    ...specs[part],
+    origin,
+    read: async () => small.get(part) ?? latest.take(key, part, large, computeAll),
+  });
+  return Object.fromEntries(names.map((part) => [part, lazy(part)])) as Record<Part, LazyTensor>;
 }
