@@ -140,7 +140,8 @@ function compareFolders(
 function tolerance(plan: MergePlan, name: string, dtype: string): (value: number) => number {
   const tensor = plan.tensors.find((each) => each.name === name);
   const { method } = plan;
-  if (method === "passthrough") {
+  // With an adapter folded in, a passthrough computes.
+  if (method === "passthrough" && !plan.models.some((model) => model.includes("+"))) {
     const scaled = tensor?.inputs.some(({ options }) => options.scale !== 1) ?? false;
     return (value) => (scaled ? 1e-7 * Math.abs(value) : 0);
   }
@@ -177,7 +178,9 @@ function entriesAtCut(plan: MergePlan, name: string, folder: string): (index: nu
   for (const input of tensor.inputs) {
     const density = Number(input.options.density ?? 1);
     if (density >= 1 || plan.method.startsWith("dare")) continue;
-    const magnitudes = read(input).map((value, i) => Math.abs(value - base[i]));
+    // mergekit takes the difference in the dtype of the base, which makes more of them equal.
+    const rounded = tensor.dtype === "bfloat16" ? toBfloat16 : (value: number) => value;
+    const magnitudes = read(input).map((value, i) => rounded(Math.abs(value - base[i])));
     const sorted = [...magnitudes].sort((a, b) => b - a);
     const keep = Math.floor(density * sorted.length);
     const top = Math.min(Math.floor(Number(input.options.gamma ?? 0) * sorted.length), sorted.length - keep);
@@ -186,6 +189,12 @@ function entriesAtCut(plan: MergePlan, name: string, folder: string): (index: nu
     }
   }
   return (index) => marked.has(index);
+}
+
+function toBfloat16(value: number): number {
+  const word = new Uint32Array(Float32Array.of(value).buffer);
+  word[0] = (word[0] + 0x7fff + ((word[0] >>> 16) & 1)) & 0xffff0000;
+  return new Float32Array(word.buffer)[0];
 }
 
 function matches(name: string, pattern: string): boolean {

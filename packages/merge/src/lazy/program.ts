@@ -29,8 +29,9 @@ export function compile(roots: readonly LazyTensor[], kernels: Kernels, blockSiz
   const steps: Step[] = [];
   const registerOf = new Map<LazyNode, number>();
   const remaining = new Map(uses);
-  const newRegister = (): number => {
-    const reused = free.pop();
+  const newRegister = (isConstant = false): number => {
+    // Filled once, a constant must not live where steps write.
+    const reused = isConstant ? undefined : free.pop();
     if (reused !== undefined) return reused;
     const bytes = kernels.allocate(blockSize * 8);
     registers.push(new Float64Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, blockSize));
@@ -52,14 +53,13 @@ export function compile(roots: readonly LazyTensor[], kernels: Kernels, blockSiz
         : undefined,
     );
     const inputs = operands.map((tensor, index) => (direct[index] === undefined ? visit(tensor) : -1));
-    const out = newRegister();
+    const out = newRegister(node.kind === "constant");
     registerOf.set(node, out);
     if (node.kind === "constant") {
-      // Filled once: its register is never handed on.
       constants.add(node);
       kernels.fill(registers[out], node.value);
     } else {
-      const scratch = Array.from({ length: node.kind === "elementwise" ? node.scratch : 0 }, newRegister);
+      const scratch = Array.from({ length: node.kind === "elementwise" ? node.scratch : 0 }, () => newRegister());
       steps.push({ out, inputs, node, direct, scratch });
       free.push(...scratch);
     }

@@ -10,7 +10,7 @@ import { licenceOf, modelCard } from "../model-card.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { modelsOf, planMerge } from "../plan/plan-merge.ts";
 import { parseRecipe, type Recipe } from "../recipe/recipe.ts";
-import { openReference } from "./open-reference.ts";
+import { type OpenReference, openReference } from "./open-reference.ts";
 
 export interface MergeModelOptions extends ExecuteOptions {
   /** Replace an existing output; default false. */
@@ -59,10 +59,11 @@ export async function mergeModel(
   const { methods = mergeMethods, tool = "Loomweight" } = options;
   const text = typeof recipe === "string" ? await readRecipe(recipe) : undefined;
   const parsed = parseRecipe(text ?? recipe, { methods, file: typeof recipe === "string" ? recipe : undefined });
-  return withModels(parsed, options.folder, async (folders) => {
-    const plan = planMerge(parsed, folders);
-    const opened = plan.models.map((key) => folders.get(key) as ModelFolder);
-    const checkpoints = opened.map(({ checkpoint }) => checkpoint);
+  return withModels(parsed, options.folder, async (models) => {
+    const plan = planOf(parsed, models);
+    const open = plan.models.map((key) => models.get(key) as OpenReference);
+    const checkpoints = open.map(({ checkpoint }) => checkpoint);
+    const opened = open.map(({ folder }) => folder);
     const output = planSafetensors(plan.tensors, { maxShardBytes: options.maxShardBytes });
     await withOutputFolder(outPath, { force: options.force }, async (folder) => {
       const writer = await folder.createWriter(output);
@@ -102,7 +103,12 @@ export async function planModel(
   const { methods = mergeMethods } = options;
   const file = typeof recipe === "string" ? recipe : undefined;
   const parsed = parseRecipe(typeof recipe === "string" ? await readRecipe(recipe) : recipe, { methods, file });
-  return withModels(parsed, options.folder, async (folders) => planMerge(parsed, folders));
+  return withModels(parsed, options.folder, async (models) => planOf(parsed, models));
+}
+
+function planOf(recipe: Recipe, models: ReadonlyMap<string, OpenReference>): MergePlan {
+  const plan = planMerge(recipe, new Map([...models].map(([key, { folder }]) => [key, folder])));
+  return { ...plan, warnings: [...[...models.values()].flatMap(({ warnings }) => warnings), ...plan.warnings] };
 }
 
 async function readRecipe(path: string): Promise<string> {
@@ -129,14 +135,14 @@ async function readRecipe(path: string): Promise<string> {
 async function withModels<T>(
   recipe: Recipe,
   folder: string | undefined,
-  work: (folders: ReadonlyMap<string, ModelFolder>) => Promise<T>,
+  work: (models: ReadonlyMap<string, OpenReference>) => Promise<T>,
 ): Promise<T> {
-  const folders = new Map<string, ModelFolder>();
+  const models = new Map<string, OpenReference>();
   try {
-    for (const reference of modelsOf(recipe)) folders.set(reference.key, await openReference(reference, folder));
-    return await work(folders);
+    for (const reference of modelsOf(recipe)) models.set(reference.key, await openReference(reference, folder));
+    return await work(models);
   } finally {
-    await Promise.all([...folders.values()].map((folder) => folder.close()));
+    await Promise.all([...models.values()].map((model) => model.close()));
   }
 }
 

@@ -1,12 +1,70 @@
-import type { ModelFolder } from "@loomweight/checkpoint";
+import { foldAdapters } from "@loomweight/adapters";
+import { openAdapterFolder } from "@loomweight/adapters/node";
+import type { Checkpoint, ModelFolder } from "@loomweight/checkpoint";
 import { openModel } from "@loomweight/checkpoint/node";
-import { LoomweightError } from "@loomweight/tensor";
 import type { ModelReference } from "../recipe/model-reference.ts";
 import { resolveModelPath } from "./resolve-model.ts";
 
-/** Opens what a recipe names: a model folder, with an adapter folded into it as it is read where one is named. */
-export async function openReference({ path, adapter, place }: ModelReference, folder?: string): Promise<ModelFolder> {
-  const model = await openModel(await resolveModelPath(path, place, folder));
-  if (adapter === undefined) return model;
-  throw new LoomweightError({ code: "UNSUPPORTED_RECIPE", problem: "adapters", ...place });
+/** A model of a recipe, open. */
+export interface OpenReference {
+  /** As it is planned with: names, shapes and the dtypes it is stored in. */
+  readonly folder: ModelFolder;
+  /** What is read: tensors that an adapter changes come as float64, so that nothing is rounded before the merge. */
+  readonly checkpoint: Checkpoint;
+  readonly warnings: readonly string[];
+  close(): Promise<void>;
+}
+
+/**
+ * Opens what a recipe names: a model folder, with an adapter folded into it as it is read where one is named. Throws
+ * `MODEL_NOT_FOUND`, and what opening checkpoints and folding adapters throw.
+ */
+export async function openReference(
+  { path, adapter, place }: ModelReference,
+  workingFolder?: string,
+): Promise<OpenReference> {
+  const model = await openModel(await resolveModelPath(path, place, workingFolder));
+  if (adapter === undefined) {
+    return { folder: model, checkpoint: model.checkpoint, warnings: [], close: () => model.close() };
+  }
+  try {
+    return await withAdapter(model, await resolveModelPath(adapter, place, workingFolder));
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
+}
+
+async function withAdapter(model: ModelFolder, adapterPath: string): Promise<OpenReference> {
+  const adapter = await openAdapterFolder(adapterPath);
+  const closeAdapter = () => adapter.checkpoint.close();
+  try {
+    const base = { checkpoint: model.checkpoint, config: model.config };
+    const stored = foldAdapters(base, [adapter]);
+    const exact = foldAdapters(base, [adapter], { dtype: "float64" });
+    const changed = (name: string) => (stored.plan.tensors.get(name)?.operations.length ?? 0) > 0;
+    const from = (name: string) => (changed(name) ? exact.checkpoint : stored.checkpoint);
+    const tensors = new Map(stored.checkpoint.tensors);
+    for (const [name, info] of exact.checkpoint.tensors) if (changed(name)) tensors.set(name, info);
+    return {
+      folder: {
+        ...model,
+        checkpoint: stored.checkpoint,
+        config: model.config === undefined ? undefined : { ...model.config, ...stored.plan.config },
+      },
+      checkpoint: {
+        ...exact.checkpoint,
+        tensors,
+        readBytes: (name, options) => from(name).readBytes(name, options),
+        read: (name, options) => from(name).read(name, options),
+      },
+      warnings: stored.plan.warnings,
+      async close() {
+        await Promise.all([stored.checkpoint.close(), exact.checkpoint.close(), closeAdapter(), model.close()]);
+      },
+    };
+  } catch (error) {
+    await closeAdapter();
+    throw error;
+  }
 }
