@@ -3,6 +3,13 @@ export { bytesSource } from "./bytes-source.ts";
 export * from "./checkpoint.ts";
 export { companionFiles, isCompanionFile } from "./companions.ts";
 export { type CheckpointSummary, type CountedGroup, describeCheckpoint } from "./describe.ts";
+export {
+  type CheckpointDiff,
+  type DiffOptions,
+  diffCheckpoints,
+  type TensorDifference,
+  type ValueDifference,
+} from "./diff.ts";
 export { isPlainRelativePath } from "./file-names.ts";
 export { chooseWeights, type FileSet, fileSetFromMap, openWeights } from "./file-set.ts";
 export { type JsonValue, type ParseJsonOptions, parseJson, parseJsonObject } from "./json.ts";
