@@ -309,3 +309,18 @@ function undeclaredInput({ name }: GraphValue): LoomweightError {
     fix: "Add it to `inputs` of assemble.",
   });
 }
+
+/** The inputs that values depend on, in the order they are met. */
+export function inputsOf(values: readonly Value[]): GraphValue[] {
+  const inputs = new Set<GraphValue>();
+  const seen = new Set<GraphNode>();
+  const stack = [...values].reverse();
+  for (let value = stack.pop(); value !== undefined; value = stack.pop()) {
+    if (isTensor(value)) continue;
+    if (value.kind === "input") inputs.add(value);
+    if (value.node === undefined || seen.has(value.node)) continue;
+    seen.add(value.node);
+    for (const operand of [...value.node.inputs].reverse()) if (operand !== undefined) stack.push(operand);
+  }
+  return [...inputs];
+}

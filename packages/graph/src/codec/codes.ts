@@ -1,9 +1,10 @@
 import {
   allocate,
   byteLengthOf,
+  bytesOf,
+  codesFromBytes,
   contiguousData,
   type DType,
-  dtypeFacts,
   elementCount,
   fromData,
   type Storage,
@@ -14,7 +15,7 @@ import { malformed } from "../protobuf/reader.ts";
 /** Bytes of a tensor in an ONNX file. */
 export const fileBytes = (dtype: DType, shape: readonly number[]): number => byteLengthOf(dtype, elementCount(shape));
 
-/** A tensor from the little-endian bytes of an ONNX file; `bytes` is not kept where it is not aligned. */
+/** A tensor from the little-endian bytes of an ONNX file; views them where they are aligned. */
 export function tensorFromBytes(dtype: DType, shape: readonly number[], bytes: Uint8Array, file: string): Tensor {
   const expected = fileBytes(dtype, shape);
   if (bytes.length !== expected) {
@@ -23,45 +24,12 @@ export function tensorFromBytes(dtype: DType, shape: readonly number[], bytes: U
       found: `${bytes.length}`,
     });
   }
-  const count = elementCount(shape);
-  if (dtype === "int4" || dtype === "uint4") return fromData<DType>(dtype, unpackNibbles(dtype, bytes, count), shape);
-  const facts = dtypeFacts[dtype];
-  const codes = facts.kind === "packed" ? allocate(dtype, count) : allocate(dtype, count);
-  const view = codes as Float32Array;
-  const width = view.BYTES_PER_ELEMENT;
-  if (
-    facts.array !== undefined &&
-    bytes.byteOffset % width === 0 &&
-    bytes.byteOffset === 0 &&
-    bytes.buffer.byteLength === bytes.length
-  ) {
-    return fromData<DType>(dtype, new facts.array(bytes.buffer, 0, bytes.length / width) as Storage, shape);
-  }
-  new Uint8Array(view.buffer, view.byteOffset, bytes.length).set(bytes);
-  return fromData<DType>(dtype, codes, shape);
-}
-
-function unpackNibbles(dtype: "int4" | "uint4", bytes: Uint8Array, count: number): Storage {
-  const out = allocate(dtype, count) as Int8Array | Uint8Array;
-  const signed = dtype === "int4";
-  for (let i = 0; i < count; i++) {
-    const nibble = i % 2 === 0 ? bytes[i >> 1] & 15 : bytes[i >> 1] >> 4;
-    out[i] = signed ? (nibble << 28) >> 28 : nibble;
-  }
-  return out;
+  return fromData<DType>(dtype, codesFromBytes(dtype, bytes, elementCount(shape)), shape);
 }
 
 /** The little-endian bytes an ONNX file holds for a tensor: a view where it lies so already. */
 export function bytesOfTensor(tensor: Tensor): Uint8Array {
-  const codes = rowMajorCodes(tensor);
-  if (tensor.dtype === "int4" || tensor.dtype === "uint4") {
-    const nibbles = codes as Int8Array;
-    const out = new Uint8Array(Math.ceil(nibbles.length / 2));
-    for (let i = 0; i < nibbles.length; i++) out[i >> 1] |= (nibbles[i] & 15) << (i % 2 === 0 ? 0 : 4);
-    return out;
-  }
-  const view = codes as Float32Array;
-  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  return bytesOf(fromData<DType>(tensor.dtype, rowMajorCodes(tensor), tensor.shape));
 }
 
 /** As `contiguousData`, but a transposed matrix is copied in blocks that stay in the cache. */

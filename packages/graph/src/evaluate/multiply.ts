@@ -1,10 +1,30 @@
 import { createKernels, type Kernels } from "@loomweight/kernels";
+import { inKernelMemory, kernelsHolding } from "./kernel-memory.ts";
 
 // Ops are synchronous, so the engine that multiplies is made on first use and kept; it holds nothing between calls.
 let shared: Kernels | undefined;
 
 /** Below this many multiplications a plain loop is faster than a copy into kernel memory. */
 const small = 32_768;
+
+/**
+ * out [m, n] += a [m, k] x b [k, n] for whole arrays of row-major float64, in place where `out` lies in kernel memory
+ * (`withKernelMemory`). False: not done, `out` is as it was.
+ */
+export function addProductInKernelMemory(
+  out: Float64Array,
+  a: Float64Array,
+  b: Float64Array,
+  { m, n, k }: { readonly m: number; readonly n: number; readonly k: number },
+): boolean {
+  const kernels = kernelsHolding(out);
+  if (kernels === undefined) return false;
+  const mark = kernels.mark();
+  const [x, y] = [inKernelMemory(a), inKernelMemory(b)];
+  if (x !== undefined && y !== undefined) kernels.gemm(out, x, y, m, n, k, 1);
+  kernels.release(mark);
+  return x !== undefined && y !== undefined;
+}
 
 /** out [m, n] = a [m, k] x b [k, n], row-major float64 at the given places of the arrays. */
 export function multiplyInto(

@@ -1,1 +1,3 @@
+export { evaluate } from "./evaluate.ts";
 export { type OpenedOnnx, openOnnxFile, readOnnxFile, writeOnnxFile } from "./files.ts";
+export { onnxruntimeVersion, openSession, type Session, type SessionOptions, type SessionValue } from "./session.ts";

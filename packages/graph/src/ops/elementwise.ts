@@ -70,7 +70,7 @@ function knownBinary(call: OpCall, dims: BinaryFacts["dims"]): Dim[] | undefined
   );
 }
 
-function evaluateBinary(call: ConstantCall, facts: Pick<BinaryFacts, "loop" | "big">): Tensor {
+function evaluateBinary(call: ConstantCall, facts: Pick<BinaryFacts, "loop" | "big" | "kernel">): Tensor {
   const [a, b] = call.inputs as [Tensor, Tensor];
   const { dtype, shape } = call.types[0];
   const strides = [broadcastStride(a.shape, shape), broadcastStride(b.shape, shape)];
@@ -85,7 +85,14 @@ function evaluateBinary(call: ConstantCall, facts: Pick<BinaryFacts, "loop" | "b
     return fromData<DType>(dtype, out, shape);
   }
   const [x, y] = [elementsOf(a), elementsOf(b)];
-  const out = new Float64Array(shape.reduce((m, n) => m * n, 1));
+  const out = allocateResult(shape.reduce((m, n) => m * n, 1));
+  if (facts.kernel !== undefined && x.length === out.length && y.length === out.length) {
+    const kernels = kernelsHolding(out, x, y);
+    if (kernels !== undefined) {
+      kernels[facts.kernel](out, x, y);
+      return tensorOf(out, shape, dtype);
+    }
+  }
   walkRows(shape, strides, (o, count, [at, bt], [aStep, bStep]) => {
     facts.loop(out, o, x, at, aStep, y, bt, bStep, count);
   });
@@ -135,6 +142,7 @@ const smallIntegerSample: Sample = {
 /** ONNX ops z = f(x, y), broadcast. Floats are computed in float64 and rounded once. */
 export const binaryOps = /* @__PURE__ */ defineOps({
   Add: binary({
+    kernel: "add",
     loop: (out, o, a, at, aStep, b, bt, bStep, count) => {
       if (aStep === 1 && bStep === 1) for (let i = 0; i < count; i++) out[o + i] = a[at + i] + b[bt + i];
       else for (let i = 0; i < count; i++) out[o + i] = a[at + i * aStep] + b[bt + i * bStep];
@@ -144,6 +152,7 @@ export const binaryOps = /* @__PURE__ */ defineOps({
     samples: [...broadcastSamples, integerSample, smallIntegerSample],
   }),
   Sub: binary({
+    kernel: "subtract",
     loop: (out, o, a, at, aStep, b, bt, bStep, count) => {
       if (aStep === 1 && bStep === 1) for (let i = 0; i < count; i++) out[o + i] = a[at + i] - b[bt + i];
       else for (let i = 0; i < count; i++) out[o + i] = a[at + i * aStep] - b[bt + i * bStep];
@@ -153,6 +162,7 @@ export const binaryOps = /* @__PURE__ */ defineOps({
     samples: [...broadcastSamples, integerSample, smallIntegerSample],
   }),
   Mul: binary({
+    kernel: "multiply",
     loop: (out, o, a, at, aStep, b, bt, bStep, count) => {
       if (aStep === 1 && bStep === 1) for (let i = 0; i < count; i++) out[o + i] = a[at + i] * b[bt + i];
       else for (let i = 0; i < count; i++) out[o + i] = a[at + i * aStep] * b[bt + i * bStep];
@@ -162,6 +172,7 @@ export const binaryOps = /* @__PURE__ */ defineOps({
     samples: [...broadcastSamples, integerSample, smallIntegerSample],
   }),
   Div: binary({
+    kernel: "divide",
     loop: (out, o, a, at, aStep, b, bt, bStep, count) => {
       for (let i = 0; i < count; i++) out[o + i] = a[at + i * aStep] / b[bt + i * bStep];
     },

@@ -1,7 +1,8 @@
 import { elementCount, type Tensor } from "@loomweight/tensor";
 import { float, floatOf, int, intOf } from "../attributes.ts";
 import { broadcast } from "../dims.ts";
-import { multiplyInto } from "../evaluate/multiply.ts";
+import { allocateResult } from "../evaluate/kernel-memory.ts";
+import { addProductInKernelMemory, multiplyInto } from "../evaluate/multiply.ts";
 import { elementsOf, tensorOf } from "../evaluate/numbers.ts";
 import { broadcastStride, walkRows } from "../evaluate/walk.ts";
 import { applyOne, type ConstantCall, defineOps, type OpCall, ruleOf } from "../op.ts";
@@ -52,6 +53,10 @@ function evaluateMatMul(call: ConstantCall): Tensor {
     }
   });
   return tensorOf(out, shape, dtype);
+}
+
+function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((size, axis) => size === b[axis]);
 }
 
 /** A matrix of a Gemm in row-major order, transposed where the attribute says so. */
@@ -118,8 +123,15 @@ export const matmulOps = /* @__PURE__ */ defineOps({
       const [alpha, beta] = [Math.fround(floatOf(call, "alpha", 1)), Math.fround(floatOf(call, "beta", 1))];
       const [m, n] = shape;
       const k = a.shape[transA ? 0 : 1];
-      const out = new Float64Array(m * n);
-      multiplyInto(out, oriented(a, transA), oriented(b, transB), { out: 0, a: 0, b: 0 }, { m, n, k });
+      const [x, y] = [oriented(a, transA), oriented(b, transB)];
+      const out = allocateResult(m * n);
+      const added = alpha === 1 && beta === 1 && c !== undefined && sameShape(c.shape, shape);
+      if (added) {
+        // A weight and its low-rank update: the product is added where the weight's copy lies.
+        out.set(elementsOf(c));
+        if (addProductInKernelMemory(out, x, y, { m, n, k })) return [tensorOf(out, shape, dtype)];
+      }
+      multiplyInto(out, x, y, { out: 0, a: 0, b: 0 }, { m, n, k });
       if (alpha !== 1) for (let i = 0; i < out.length; i++) out[i] *= alpha;
       if (c !== undefined) {
         const shift = elementsOf(c);

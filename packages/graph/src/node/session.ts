@@ -1,0 +1,275 @@
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import {
+  contiguousData,
+  type DType,
+  fromData,
+  LoomweightError,
+  type Storage,
+  type Tensor,
+  unknownName,
+} from "@loomweight/tensor";
+import type { Dim } from "../value.ts";
+import { type Request, type Response, type WireMetadata, type WireTensor, wireDtypes } from "./session-protocol.ts";
+
+/** Name and type of an input or output. "?" = a size without a name. */
+export interface SessionValue {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+}
+
+/** A model loaded into onnxruntime, in a thread of its own. */
+export interface Session {
+  readonly inputs: readonly SessionValue[];
+  readonly outputs: readonly SessionValue[];
+  /**
+   * Runs the model; runs of one session follow one another. Default: all outputs. Throws `UNKNOWN_INPUT`,
+   * `MISSING_INPUT`, `DTYPE_MISMATCH`, `SHAPE_MISMATCH`, `RUN_FAILED`, `SESSION_CLOSED`.
+   */
+  run(
+    feeds: Readonly<Record<string, Tensor>>,
+    options?: { outputs?: readonly string[] },
+  ): Promise<Record<string, Tensor>>;
+  /** Frees it, after the runs already asked for. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface SessionOptions {
+  /** Threads inside one operator; default: onnxruntime's choice, one per physical core. */
+  readonly threads?: number;
+  /** Execution providers in order of preference; default ["cpu"]. */
+  readonly providers?: readonly string[];
+  /** External data of a model given as bytes: file name in the model → its content. */
+  readonly externalData?: Readonly<Record<string, Uint8Array>>;
+  /** Any other option of onnxruntime's session. */
+  readonly sessionOptions?: Readonly<Record<string, unknown>>;
+}
+
+/** The release that this package is tested with. */
+export const onnxruntimeVersion = "1.30.0";
+
+const installFix = `Install it: npm install onnxruntime-node@${onnxruntimeVersion}`;
+
+/**
+ * Loads a model (a path, or its bytes) with onnxruntime-node in a worker thread, so that the caller's event loop stays
+ * free. Throws `RUNTIME_MISSING` with the install line when onnxruntime-node is not installed, `WORKER_NOT_BUILT`,
+ * `LOAD_FAILED`, `UNSUPPORTED_DTYPE` for inputs or outputs that JavaScript cannot hold (bfloat16, float8).
+ */
+export async function openSession(model: string | Uint8Array, options: SessionOptions = {}): Promise<Session> {
+  const { threads, providers = ["cpu"], externalData, sessionOptions } = options;
+  const where = typeof model === "string" ? model : undefined;
+  const channel = openChannel();
+  const settings = {
+    executionProviders: [...providers],
+    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    ...(externalData === undefined
+      ? {}
+      : { externalData: Object.entries(externalData).map(([path, data]) => ({ path, data })) }),
+    ...sessionOptions,
+  };
+  const opened = await channel.ask({ kind: "open", model, options: settings }).catch((cause: unknown) => {
+    channel.end();
+    throw cause;
+  });
+  if (opened.kind !== "opened") {
+    await channel.ask({ kind: "close" });
+    throw openFault(opened, where);
+  }
+  const inputs = opened.inputs.map(sessionValue);
+  const outputs = opened.outputs.map(sessionValue);
+  let closing: Promise<void> | undefined;
+  return {
+    inputs,
+    outputs,
+    async run(feeds, { outputs: wanted } = {}) {
+      if (closing !== undefined) {
+        throw new LoomweightError({ code: "SESSION_CLOSED", problem: "the session is closed", file: where });
+      }
+      checkFeeds(inputs, feeds, where);
+      for (const name of wanted ?? []) {
+        if (outputs.some((each) => each.name === name)) continue;
+        throw unknownName({
+          kind: "output",
+          name,
+          known: outputs.map((each) => each.name),
+          code: "UNKNOWN_OUTPUT",
+          file: where,
+        });
+      }
+      const wire = Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, wireTensor(tensor)]));
+      const ran = await channel.ask({ kind: "run", feeds: wire, outputs: wanted });
+      if (ran.kind !== "ran") throw runFault(ran, where);
+      return Object.fromEntries(Object.entries(ran.outputs).map(([name, tensor]) => [name, fromWire(tensor)]));
+    },
+    close() {
+      closing ??= channel.ask({ kind: "close" }).then(() => {});
+      return closing;
+    },
+  };
+}
+
+/** A request without the number it is answered under. */
+type Question = Request extends infer R ? (R extends unknown ? Omit<R, "id"> : never) : never;
+
+interface Channel {
+  ask(question: Question): Promise<Response>;
+  /** Lets the thread end. */
+  end(): void;
+}
+
+function openChannel(): Channel {
+  const worker = new Worker(workerUrl());
+  const waiting = new Map<number, { resolve: (response: Response) => void; reject: (cause: unknown) => void }>();
+  let count = 0;
+  let ended: LoomweightError | undefined;
+  worker.unref(); // an idle session keeps no program alive
+  worker.on("message", (response: Response) => {
+    waiting.get(response.id)?.resolve(response);
+    waiting.delete(response.id);
+    if (waiting.size === 0) worker.unref();
+  });
+  const fail = (cause?: unknown) => {
+    ended ??= new LoomweightError({
+      code: "SESSION_CLOSED",
+      problem: cause === undefined ? "the session's thread has ended" : `the session's thread failed: ${String(cause)}`,
+      cause,
+    });
+    for (const { reject } of waiting.values()) reject(ended);
+    waiting.clear();
+  };
+  worker.on("error", fail);
+  worker.on("exit", () => fail());
+  return {
+    ask(question) {
+      if (ended !== undefined) return Promise.reject(ended);
+      const id = count++;
+      return new Promise((resolve, reject) => {
+        waiting.set(id, { resolve, reject });
+        worker.ref();
+        worker.postMessage({ ...question, id });
+      });
+    },
+    end: () => worker.unref(),
+  };
+}
+
+/** The worker's script: beside this file in a build, in the build of the package when run from source. */
+function workerUrl(): URL {
+  const here = import.meta.url;
+  const fromSource = new URL(here).pathname.endsWith(".ts");
+  const candidates = fromSource
+    ? ["../../dist/node/session-worker.js"]
+    : ["./session-worker.js", "./node/session-worker.js"];
+  for (const candidate of candidates) {
+    const url = new URL(candidate, here);
+    if (existsSync(fileURLToPath(url))) return url;
+  }
+  throw new LoomweightError({
+    code: "WORKER_NOT_BUILT",
+    problem: "the script of the session's thread is missing",
+    file: fileURLToPath(new URL(candidates[0], here)),
+    fix: fromSource ? "Build the package: pnpm --filter @loomweight/graph build" : "Install @loomweight/graph again.",
+  });
+}
+
+function openFault(response: Response, file: string | undefined): LoomweightError {
+  const message = response.kind === "failed" ? response.message : "no answer";
+  if (response.kind === "failed" && response.reason === "missing") {
+    return new LoomweightError({
+      code: "RUNTIME_MISSING",
+      problem: `running a model needs onnxruntime-node, which does not load: ${message.split("\n")[0]}`,
+      fix: installFix,
+    });
+  }
+  const type = /Unsupported data type: (\d+)/.exec(message)?.[1];
+  if (type !== undefined) {
+    const name = type === "16" ? "bfloat16" : `ONNX type ${type}`;
+    return new LoomweightError({
+      code: "UNSUPPORTED_DTYPE",
+      problem: `an input or output of the model is ${name}, which onnxruntime-node cannot pass`,
+      file,
+      fix: "Cast it to float32 inside the graph.",
+    });
+  }
+  return new LoomweightError({ code: "LOAD_FAILED", problem: `onnxruntime does not load the model: ${message}`, file });
+}
+
+function runFault(response: Response, file: string | undefined): LoomweightError {
+  const message = response.kind === "failed" ? response.message : "no answer";
+  return new LoomweightError({ code: "RUN_FAILED", problem: `onnxruntime: ${message}`, file });
+}
+
+function sessionValue({ name, type, shape }: WireMetadata): SessionValue {
+  return { name, dtype: type as DType, shape: shape.map((dim) => (dim === "" || dim === undefined ? "?" : dim)) };
+}
+
+function checkFeeds(
+  inputs: readonly SessionValue[],
+  feeds: Readonly<Record<string, Tensor>>,
+  file: string | undefined,
+): void {
+  const known = inputs.map((each) => each.name);
+  for (const name of Object.keys(feeds)) {
+    if (!known.includes(name)) throw unknownName({ kind: "input", name, known, code: "UNKNOWN_INPUT", file });
+  }
+  for (const { name, dtype, shape } of inputs) {
+    const tensor = feeds[name];
+    const place = { file, tensor: name };
+    if (tensor === undefined) {
+      throw new LoomweightError({
+        code: "MISSING_INPUT",
+        problem: `the input "${name}" is not given`,
+        ...place,
+        expected: `${dtype} [${shape}]`,
+      });
+    }
+    if (tensor.dtype !== dtype) {
+      throw new LoomweightError({
+        code: "DTYPE_MISMATCH",
+        problem: "the input has the wrong dtype",
+        ...place,
+        expected: dtype,
+        found: tensor.dtype,
+      });
+    }
+    const fits =
+      tensor.shape.length === shape.length &&
+      shape.every((dim, axis) => typeof dim === "string" || dim === tensor.shape[axis]);
+    if (!fits) {
+      throw new LoomweightError({
+        code: "SHAPE_MISMATCH",
+        problem: "the input has the wrong shape",
+        ...place,
+        expected: `[${shape}]`,
+        found: `[${tensor.shape}]`,
+      });
+    }
+  }
+}
+
+function wireTensor(tensor: Tensor): WireTensor {
+  if (!wireDtypes.includes(tensor.dtype)) {
+    throw new LoomweightError({
+      code: "UNSUPPORTED_DTYPE",
+      problem: `onnxruntime-node cannot pass ${tensor.dtype} tensors`,
+      fix: "Cast it to float32 inside the graph.",
+    });
+  }
+  if (tensor.dtype === "float16" && "Float16Array" in globalThis) throw brokenFloat16();
+  return { type: tensor.dtype, data: contiguousData(tensor), dims: [...tensor.shape] };
+}
+
+function brokenFloat16(): LoomweightError {
+  return new LoomweightError({
+    code: "UNSUPPORTED_DTYPE",
+    problem: `onnxruntime-node ${onnxruntimeVersion} cannot pass float16 tensors on this version of Node (${process.version})`,
+    fix: "Cast to and from float32 inside the graph, or use Node 20 or 22.",
+  });
+}
+
+function fromWire({ type, data, dims }: WireTensor): Tensor {
+  if (type === "float16" && !(data instanceof Uint16Array)) throw brokenFloat16();
+  return fromData<DType>(type as DType, data as Storage, dims);
+}
