@@ -32,23 +32,28 @@ export class LoomweightError extends Error {
 }
 
 function describe(details: ErrorDetails): string {
+  const file = shorten(details.file, 1000);
   const place = [
-    details.file === undefined
-      ? undefined
-      : details.line === undefined
-        ? details.file
-        : `${details.file}:${details.line}:${details.column ?? 1}`,
-    details.tensor === undefined ? undefined : `tensor "${details.tensor}"`,
-    details.node === undefined ? undefined : `node "${details.node}"`,
-    details.option === undefined ? undefined : `option ${details.option}`,
+    file === undefined || details.line === undefined ? file : `${file}:${details.line}:${details.column ?? 1}`,
+    details.tensor === undefined ? undefined : `tensor "${shorten(details.tensor, 200)}"`,
+    details.node === undefined ? undefined : `node "${shorten(details.node, 200)}"`,
+    details.option === undefined ? undefined : `option ${shorten(details.option, 200)}`,
   ].filter((part) => part !== undefined);
   const facts = [
-    details.expected === undefined ? undefined : `expected ${details.expected}`,
-    details.found === undefined ? undefined : `found ${details.found}`,
+    details.expected === undefined ? undefined : `expected ${shorten(details.expected, 1000)}`,
+    details.found === undefined ? undefined : `found ${shorten(details.found, 500)}`,
   ].filter((part) => part !== undefined);
-  const head = place.length === 0 ? details.problem : `${place.join(", ")}: ${details.problem}`;
+  const problem = shorten(details.problem, 1000);
+  const head = place.length === 0 ? problem : `${place.join(", ")}: ${problem}`;
   const body = facts.length === 0 ? head : `${head} (${facts.join(", ")})`;
-  return escapeControls(details.fix === undefined ? `${body}.` : `${body}. ${details.fix}`);
+  return escapeControls(details.fix === undefined ? `${body}.` : `${body}. ${shorten(details.fix, 2000)}`);
+}
+
+/** Names and values come from files that may be hostile: what is longer than `limit` is cut in the middle. */
+function shorten<T extends string | undefined>(text: T, limit: number): T | string {
+  if (text === undefined || text.length <= limit) return text;
+  const half = Math.floor(limit / 2);
+  return `${text.slice(0, half)}…${text.slice(-half)}`;
 }
 
 /** Text from a file made safe to print: control and bidirectional-override characters become \u escapes. */

@@ -44,8 +44,8 @@ export function unknownName(details: {
 /** Up to three of `known` nearest to `name` by edits (separators and case ignored), nearest first. */
 export function closestNames(name: string, known: Iterable<string>): string[] {
   const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, "");
-  const limit = Math.max(2, Math.floor(name.length / 3));
   const wanted = plain(name).slice(0, 80);
+  const limit = Math.max(2, Math.floor(wanted.length / 3));
   return [...known]
     .map((each) => ({ each, distance: editDistance(wanted, plain(each).slice(0, 80)) }))
     .filter(({ distance }) => distance <= limit)

@@ -136,8 +136,10 @@ test("bytes of every dtype come back from any alignment", () => {
         const data = allocate(dtype, count) as Exclude<ReturnType<typeof allocate>, string[]>;
         expect(data.length).toBe(slotCount(dtype, count));
         new Uint8Array(data.buffer).set(random.subarray(0, data.byteLength));
-        if (dtype === "int4") (data as Int8Array).forEach((code, at) => (data[at] = ((code & 15) ^ 8) - 8));
-        if (dtype === "uint4") (data as Uint8Array).forEach((code, at) => (data[at] = code & 15));
+        for (let i = 0; i < count; i++) {
+          if (dtype === "int4") data[i] = ((Number(data[i]) & 15) ^ 8) - 8;
+          if (dtype === "uint4") data[i] = Number(data[i]) & 15;
+        }
         const bytes = bytesOf(fromData(dtype, data as never, [count]));
         expect(bytes.length).toBe(Math.ceil((count * dtypeFacts[dtype].bits) / 8));
         const elsewhere = new Uint8Array(bytes.length + offset).subarray(offset);
