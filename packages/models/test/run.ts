@@ -1,11 +1,10 @@
-import type { OnnxModel } from "@loomweight/graph";
-import { writeOnnxBytes } from "@loomweight/graph";
+import { encodeOnnx, type OnnxModel } from "@loomweight/graph";
 import { openSession, type Session } from "@loomweight/graph/node";
 import { fromData, type Tensor } from "@loomweight/tensor";
 
 /** A built model as a session of onnxruntime, by way of its bytes. */
 export async function sessionOf(model: OnnxModel): Promise<Session> {
-  return openSession(await writeOnnxBytes(model), { threads: 1 });
+  return openSession(await encodeOnnx(model), { threads: 1 });
 }
 
 /** Columns [start, end) of a [rows, columns, ...] tensor of float32 or int64. */

@@ -49,7 +49,6 @@ export function preNormDecoder(options: FamilyBuild<PreNormDecoderConfig>): Fami
         const attended = inside(block, "self_attn", (self) =>
           cachedSelfAttention(self, normedInput, decoder, rotation, {
             ...config,
-            window: config.windows[layer],
             layer,
           }),
         );

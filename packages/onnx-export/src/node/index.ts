@@ -1,1 +1,3 @@
-export {};
+export { type ExportFolderOptions, exportFolder } from "./export-folder.ts";
+export { type ExportModelOptions, exportModel } from "./export-model.ts";
+export { verifyFiles } from "./verify.ts";

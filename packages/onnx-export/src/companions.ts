@@ -1,0 +1,95 @@
+import type { ByteSource, ModelFolder } from "@loomweight/checkpoint";
+import type { Task } from "@loomweight/models";
+import type { ExportWarning } from "./report.ts";
+
+/** A file beside the graphs: copied as it is, or written anew. */
+export type CompanionFile = { readonly source: ByteSource } | { readonly text: string };
+
+type Json = Readonly<Record<string, unknown>>;
+
+/**
+ * The files that transformers.js reads beside the graphs, and those that travel along: tokenizer, processor and
+ * generation settings, licence, README. config.json is not among them. What transformers.js would miss is filled in:
+ * generation settings from config.json, a chat template that stands in a file of its own.
+ */
+export async function companionsFor(
+  folder: ModelFolder,
+  task: Task,
+): Promise<{ files: Map<string, CompanionFile>; warnings: ExportWarning[] }> {
+  const files = new Map<string, CompanionFile>();
+  const warnings: ExportWarning[] = [];
+  for (const [name, source] of folder.files) if (name !== "config.json") files.set(name, { source });
+
+  if (task === "text-generation" && !files.has("generation_config.json")) {
+    files.set("generation_config.json", { text: toJson(generationDefaults(folder.config ?? {})) });
+  }
+  if (task === "image-classification" || files.has("preprocessor_config.json"))
+    await checkProcessor(folder, files, warnings);
+  else await checkTokenizer(folder, files, warnings);
+  return { files, warnings };
+}
+
+/** Special tokens as config.json has them: transformers.js takes them from generation_config.json only. */
+function generationDefaults(config: Json): Json {
+  const fields = ["bos_token_id", "eos_token_id", "pad_token_id"].filter((field) => config[field] != null);
+  return Object.fromEntries(fields.map((field) => [field, config[field]]));
+}
+
+async function checkTokenizer(
+  folder: ModelFolder,
+  files: Map<string, CompanionFile>,
+  warnings: ExportWarning[],
+): Promise<void> {
+  for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
+    if (files.has(name)) continue;
+    warnings.push({
+      code: "MISSING_TOKENIZER",
+      message: `${name} is missing, and transformers.js needs it: save the model's tokenizer in its fast form and copy the file here.`,
+    });
+  }
+  if (!files.has("tokenizer_config.json") || !files.has("chat_template.jinja")) return;
+  const settings = await folder.readJson("tokenizer_config.json");
+  if (settings.chat_template != null) return;
+  // transformers.js reads the template from the tokenizer's settings only
+  const template = await folder.readText("chat_template.jinja");
+  files.set("tokenizer_config.json", { text: toJson({ ...settings, chat_template: template }) });
+}
+
+async function checkProcessor(
+  folder: ModelFolder,
+  files: Map<string, CompanionFile>,
+  warnings: ExportWarning[],
+): Promise<void> {
+  const name = "preprocessor_config.json";
+  if (!files.has(name)) {
+    warnings.push({
+      code: "MISSING_PROCESSOR",
+      message: `${name} is missing, and transformers.js needs it to turn images into pixel values: copy it from the model's repository.`,
+    });
+    return;
+  }
+  const settings = await folder.readJson(name);
+  const config = folder.config ?? {};
+  const added: Record<string, unknown> = {};
+  if (settings.image_processor_type == null && settings.feature_extractor_type == null) {
+    added.image_processor_type = "ViTImageProcessor";
+  }
+  if (settings.size == null && settings.image_size == null && typeof config.image_size === "number") {
+    added.size = { height: config.image_size, width: config.image_size };
+  }
+  if (config.num_channels === 1) {
+    // its default is to make three channels of every image
+    if (settings.do_convert_rgb !== false) added.do_convert_rgb = false;
+    warnings.push({
+      code: "GRAYSCALE_INPUT",
+      message:
+        "The model reads images of one channel, which transformers.js does not make by itself: pass `image.grayscale()`.",
+    });
+  }
+  if (Object.keys(added).length > 0) files.set(name, { text: toJson({ ...settings, ...added }) });
+}
+
+/** JSON as transformers writes it: two spaces, a newline at the end. */
+export function toJson(value: unknown): string {
+  return `${JSON.stringify(value, undefined, 2)}\n`;
+}

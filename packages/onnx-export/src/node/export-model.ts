@@ -1,0 +1,94 @@
+import { mkdir, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { ModelFolder, OutputFolder } from "@loomweight/checkpoint";
+import { writeOnnxFile } from "@loomweight/graph/node";
+import { type ExportDType, modelFileName } from "../dtypes.ts";
+import { type ExportOptions, planExport } from "../plan.ts";
+import type { ExportedFile, ExportReport, Verification } from "../report.ts";
+import { verifyFiles } from "./verify.ts";
+
+export interface ExportModelOptions extends ExportOptions {
+  /** Load and run every model file and compare it with fp32; default true. */
+  readonly verify?: boolean;
+  /** Most bytes of one file of external data; default 1.9e9, what a browser can hold in one buffer. */
+  readonly maxExternalBytes?: number;
+  /** Weights outside the model files; default "auto": where they are more than 1.9 GB. */
+  readonly externalData?: boolean | "auto";
+  /** Called before each model file is written and before it is verified. */
+  readonly onProgress?: (event: { readonly step: "write" | "verify"; readonly file: string }) => void;
+}
+
+interface Written {
+  readonly dtype: ExportDType;
+  /** Name inside `onnx/`. */
+  readonly name: string;
+  readonly bytes: number;
+  readonly external: readonly string[];
+}
+
+/**
+ * Writes the folder that transformers.js loads into `output`: `onnx/model*.onnx`, config.json, generation settings,
+ * tokenizer and processor files, licence and README. Weights pass through memory one tensor at a time; the same model
+ * gives the same bytes. `output` is not committed. Throws what `planExport` and writing throw, `VERIFICATION_FAILED`.
+ */
+export async function exportModel(
+  folder: ModelFolder,
+  output: OutputFolder,
+  options: ExportModelOptions = {},
+): Promise<ExportReport> {
+  const { verify = true, maxExternalBytes = 1.9e9, externalData = "auto", onProgress = () => {} } = options;
+  const plan = await planExport(folder, options);
+  await mkdir(join(output.path, "onnx"), { recursive: true });
+  const written: Written[] = [];
+  for (const [dtype, model] of plan.graphs) {
+    const name = modelFileName(dtype);
+    onProgress({ step: "write", file: name });
+    await writeOnnxFile(join(output.path, "onnx", name), model, { externalData, maxExternalBytes });
+    written.push({ dtype, name, ...(await filesOf(join(output.path, "onnx"), name)) });
+  }
+  const external = written.filter((each) => each.external.length > 0);
+  const counts = new Map(external.map((each) => [each.dtype, each.external.length]));
+  await output.writeFile("config.json", plan.config(counts));
+  for (const [name, file] of plan.companions) {
+    if ("text" in file) await output.writeFile(name, file.text);
+    else await output.copyFile(name, file.source);
+  }
+  const verified = verify ? await verifyAll(output.path, written, folder.config ?? {}, onProgress) : undefined;
+  const skipped: Verification = { ran: false, reason: "verification is off" };
+  const files = written.map(({ dtype, name, bytes, external: names }): ExportedFile => {
+    const weights = plan.weights.get(dtype) ?? [];
+    return {
+      dtype,
+      name: `onnx/${name}`,
+      bytes,
+      external: names,
+      verification: verified?.get(name) ?? skipped,
+      weights,
+    };
+  });
+  return {
+    family: plan.family,
+    task: plan.task,
+    files,
+    companions: ["config.json", ...plan.companions.keys()].sort(),
+    warnings: plan.warnings,
+  };
+}
+
+/** The external data files of a model file, and the size of all of them together. */
+async function filesOf(folder: string, name: string): Promise<{ bytes: number; external: string[] }> {
+  const external = (await readdir(folder)).filter((each) => each.startsWith(`${name}_data`)).sort();
+  const sizes = await Promise.all([name, ...external].map(async (each) => (await stat(join(folder, each))).size));
+  return { bytes: sizes.reduce((sum, size) => sum + size, 0), external };
+}
+
+async function verifyAll(
+  path: string,
+  written: readonly Written[],
+  config: Readonly<Record<string, unknown>>,
+  onProgress: NonNullable<ExportModelOptions["onProgress"]>,
+): Promise<Map<string, Verification>> {
+  for (const { name } of written) onProgress({ step: "verify", file: name });
+  const reference = written.find(({ dtype }) => dtype === "fp32")?.name;
+  return verifyFiles(new Map(written.map(({ name }) => [name, join(path, "onnx", name)])), config, reference);
+}

@@ -1,0 +1,127 @@
+import type { ModelFolder } from "@loomweight/checkpoint";
+import type { OnnxModel } from "@loomweight/graph";
+import {
+  type BuildModelOptions,
+  buildModel,
+  detectTask,
+  type Fuse,
+  type Task,
+  type TiedHead,
+} from "@loomweight/models";
+import { type QuantizeModelOptions, quantizeModel, quantizeWeightOnly, type TensorReport } from "@loomweight/quant";
+import { LoomweightError } from "@loomweight/tensor";
+import { type CompanionFile, companionsFor } from "./companions.ts";
+import { exportedConfig } from "./config-file.ts";
+import { checkDTypes, type ExportDType, exportDTypes, modelFileName } from "./dtypes.ts";
+import type { ExportWarning } from "./report.ts";
+
+export interface ExportOptions extends Pick<BuildModelOptions, "ignoreConfig" | "ignoreTensors"> {
+  /** Default: what config.json's `architectures` names. */
+  readonly task?: Task;
+  /** Kinds of weights, one model file each; default fp32, q8 and q4. */
+  readonly dtypes?: readonly ExportDType[];
+  /** Which operators graphs may use; default "onnxruntime". */
+  readonly fuse?: Fuse;
+  /** dtype of cache inputs and outputs in fp16 and q4f16; default "float32", which every version of Node can feed. */
+  readonly cacheDtype?: "float32" | "float16";
+  /** Settings of the quantizers: include, exclude, blockSize, symmetric, accuracyLevel (default 4), embeddings, perChannel. */
+  readonly quantize?: Omit<QuantizeModelOptions, "onTensor" | "keepIoTypes">;
+}
+
+/** Everything that an export writes, decided before any weight is read. */
+export interface ExportPlan {
+  readonly family: string;
+  readonly task: Task;
+  /** Model files; weights are read, cast and quantized one at a time when each is written. */
+  readonly graphs: ReadonlyMap<ExportDType, OnnxModel>;
+  /** Filled as graphs are written: what quantizing did to each weight. */
+  readonly weights: ReadonlyMap<ExportDType, readonly TensorReport[]>;
+  /** Files beside `onnx/`, without config.json. */
+  readonly companions: ReadonlyMap<string, CompanionFile>;
+  /** Text of config.json, given how many files of external data each model file has. */
+  config(externalFiles: ReadonlyMap<ExportDType, number>): string;
+  readonly warnings: readonly ExportWarning[];
+}
+
+const defaultDTypes: readonly ExportDType[] = ["fp32", "q8", "q4"];
+
+/**
+ * Plans the folder that transformers.js loads: graphs, config.json, tokenizer and processor files. Throws what
+ * `buildModel` throws, and `INVALID_OPTION`.
+ */
+export async function planExport(folder: ModelFolder, options: ExportOptions = {}): Promise<ExportPlan> {
+  const dtypes = checkDTypes(options.dtypes ?? defaultDTypes);
+  if (dtypes.length === 0) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: "nothing to export",
+      option: "dtypes",
+      expected: `some of ${Object.keys(exportDTypes).join(", ")}`,
+      found: "an empty list",
+    });
+  }
+  const task = options.task ?? detectTask(folder);
+  const weights = new Map<ExportDType, TensorReport[]>();
+  const graphs = new Map<ExportDType, OnnxModel>();
+  const floats = floatGraphs(folder, task, options);
+  let family = "";
+  for (const dtype of dtypes) {
+    const built = await floats(exportDTypes[dtype].graph, exportDTypes[dtype].tiedHead);
+    family = built.family;
+    const reports: TensorReport[] = [];
+    weights.set(dtype, reports);
+    graphs.set(dtype, quantized(built.model, dtype, { ...options.quantize, onTensor: (each) => reports.push(each) }));
+  }
+  const { files, warnings } = await companionsFor(folder, task);
+  const labels = task.endsWith("classification") ? labelCount(graphs) : undefined;
+  return {
+    family,
+    task,
+    graphs,
+    weights,
+    companions: files,
+    config: (externalFiles) => exportedConfig(folder.config ?? {}, { dtypes, externalFiles, labels }),
+    warnings: [...warnings, ...dtypes.flatMap(slowOnWasm)],
+  };
+}
+
+/** Float graphs by dtype and kind of head, each built once. */
+function floatGraphs(folder: ModelFolder, task: Task, options: ExportOptions) {
+  const { fuse, cacheDtype, ignoreConfig, ignoreTensors } = options;
+  const built = new Map<string, ReturnType<typeof buildModel>>();
+  return (dtype: "float32" | "float16", tiedHead: TiedHead) => {
+    const key = `${dtype} ${tiedHead}`;
+    const cache = dtype === "float16" ? cacheDtype : undefined;
+    const graph =
+      built.get(key) ??
+      buildModel(folder, task, { dtype, tiedHead, fuse, cacheDtype: cache, ignoreConfig, ignoreTensors });
+    built.set(key, graph);
+    return graph;
+  };
+}
+
+/** Quantizes a float graph. Half precision is built, not converted: angles and sums stay in float32 where they must. */
+function quantized(model: OnnxModel, dtype: ExportDType, options: QuantizeModelOptions): OnnxModel {
+  const settings = { accuracyLevel: 4, ...options } as const;
+  if (dtype === "fp32" || dtype === "fp16") return model;
+  if (dtype === "q4f16") return quantizeWeightOnly(model, { bits: 4, ...settings });
+  return quantizeModel(model, dtype, settings);
+}
+
+/** Size of the last axis of `logits`. */
+function labelCount(graphs: ReadonlyMap<ExportDType, OnnxModel>): number | undefined {
+  const [model] = graphs.values();
+  const size = model.graph.outputs.find(({ name }) => name === "logits")?.shape?.at(-1);
+  return typeof size === "number" ? size : undefined;
+}
+
+function slowOnWasm(dtype: ExportDType): ExportWarning[] {
+  if (!exportDTypes[dtype].blocks) return [];
+  return [
+    {
+      code: "SLOW_ON_WASM",
+      file: `onnx/${modelFileName(dtype)}`,
+      message: `${dtype} runs fast on Node's CPU and on WebGPU; on WebAssembly its 4-bit products are several times slower than float: export q8 for it.`,
+    },
+  ];
+}
