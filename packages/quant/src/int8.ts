@@ -136,7 +136,7 @@ function scaleAndZero(
   const [bottom, top] = codeRange(type, symmetric, reduceRange);
   const reach = Math.max(-low, high);
   const [from, to] = symmetric ? [-reach, reach] : [low, high];
-  const scale = (to - from) / (top - bottom);
+  const scale = Math.fround(to - from) / (top - bottom); // the span in float32, the step in float64
   if (scale < smallestNormal) return { scale: 1, zeroPoint: 0 };
   const zeroPoint = symmetric ? roundHalfToEven((bottom + top) / 2) : roundHalfToEven(bottom - from / scale);
   return { scale, zeroPoint };

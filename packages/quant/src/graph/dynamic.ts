@@ -154,7 +154,7 @@ function rewriteConv(context: DynamicContext, node: OnnxNode, weight: Initialize
   const scaled = edit.fresh(`${output}quant_scaled_output`);
   integerProduct(context, node, "ConvInteger", activation, quantized, scaled);
   const shapeName = edit.fresh(`${output}_bias_reshape_shape`);
-  const shape = weight.shape.map((_, at) => (at === 1 ? BigInt(weight.shape[0]) : 1n));
+  const shape = weight.shape.map((_, at) => (at === 1 ? -1n : 1n));
   const tensor = fromData("int64", BigInt64Array.from(shape), [shape.length]);
   edit.initializers.set(
     shapeName,

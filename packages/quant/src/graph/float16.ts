@@ -52,7 +52,7 @@ export function convertToFloat16(model: OnnxModel, options: Float16Options = {})
   );
   const plan = planFloat16(model, new Set(blockOps), new Set(blockNodes), keptIo);
   const { fresh } = startEdit(model.graph);
-  const state: State = { plan, fresh, halves: new Map(), floats: new Map() };
+  const state: State = { plan, fresh, halves: new Map(), floats: new Map(), added: [] };
   const first: OnnxNode[] = [];
   const last: OnnxNode[] = [];
   const added: ValueInfo[] = [];
@@ -89,6 +89,8 @@ interface State {
   readonly halves: Map<string, string>;
   /** Value → the name of its float32 form, where one exists in the top-level graph. */
   readonly floats: Map<string, string>;
+  /** Types of the float32 values that casts bring into the graph under way. */
+  readonly added: ValueInfo[];
 }
 
 function castNode(name: string, from: string, to: string, code: number): OnnxNode {
@@ -108,7 +110,10 @@ function convertGraph(graph: OnnxGraph, state: State, keptIo: ReadonlySet<string
     nodes,
     inputs: graph.inputs.map(retyped),
     outputs: graph.outputs.map(retyped),
-    valueInfo: new Map([...graph.valueInfo].map(([name, info]) => [name, retyped(info)])),
+    valueInfo: new Map([
+      ...[...graph.valueInfo].map(([name, info]) => [name, retyped(info)] as const),
+      ...state.added.map((info) => [info.name, info] as const),
+    ]),
     initializers: new Map(
       [...graph.initializers].map(([name, each]) => [name, plan.kept.has(name) ? each : halvedInitializer(each)]),
     ),
@@ -133,6 +138,7 @@ function blocked(node: OnnxNode, state: State): readonly OnnxNode[] {
     if (plan.dtype(name) !== "float32" || plan.kept.has(name)) return name;
     const half = halves.get(name) ?? name;
     const float = fresh(`${half}_cast_to_fp16`);
+    state.added.push({ name: float, dtype: "float32", shape: undefined });
     after.push(castNode(`${half}_cast_to_fp16_node`, float, half, onnxFloat16));
     state.floats.set(name, float);
     return float;
@@ -150,6 +156,7 @@ function inputsOf(node: OnnxNode, state: State): { casts: readonly OnnxNode[]; i
     if (known !== undefined) return known;
     const half = halves.get(name) ?? name;
     const float = fresh(`${half}_cast_to_fp32`);
+    state.added.push({ name: float, dtype: "float32", shape: undefined });
     casts.push(castNode(`${half}_cast_to_fp32_node`, half, float, onnxFloat));
     floats.set(name, float);
     return float;
@@ -190,7 +197,7 @@ function halvedAttributes(node: OnnxNode, state: State): Attributes {
 
 /** A body reads outer values by their new names; casts inside it are its own. */
 function convertBody(body: OnnxGraph, state: State): OnnxGraph {
-  return convertGraph(body, { ...state, floats: new Map(state.floats) }, new Set());
+  return convertGraph(body, { ...state, floats: new Map(state.floats), added: [] }, new Set());
 }
 
 function floatsAttribute(values: readonly number[], shape: readonly number[]): AttributeValue {
