@@ -108,13 +108,15 @@ for (let run = 0; run < 3; run++) {
   rmSync(out, { recursive: true, force: true });
   let peak = 0;
   const begin = performance.now();
+  const cpu = process.cpuUsage();
   await foldModel(base, [adapter], out, {
     onProgress() {
       peak = Math.max(peak, anonymous());
     },
   });
+  const used = process.cpuUsage(cpu);
   process.stdout.write(
-    `${kind}: ${((performance.now() - begin) / 1000).toFixed(2)} s, RssAnon ${peak.toFixed(0)} MB\n`,
+    `${kind}: ${((performance.now() - begin) / 1000).toFixed(2)} s (processor ${((used.user + used.system) / 1e6).toFixed(2)} s), RssAnon ${peak.toFixed(0)} MB\n`,
   );
 }
 writeFileSync(join(folder, "done"), "");

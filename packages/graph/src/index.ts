@@ -8,6 +8,7 @@ export {
   type WriteOnnxOptions,
   writeOnnx,
 } from "./codec/write-onnx.ts";
+export { withKernelMemory } from "./evaluate/kernel-memory.ts";
 export * from "./inputs.ts";
 export * from "./model.ts";
 export * from "./onnx-dtype.ts";

@@ -1,4 +1,4 @@
-import { add, isGraphValue, type Value } from "@loomweight/graph";
+import { add, isGraphValue, type Value, withKernelMemory } from "@loomweight/graph";
 import type { KernelDType } from "@loomweight/kernels";
 import {
   byteLengthOf,
@@ -107,20 +107,34 @@ export async function evaluateRows(
   const step = rowsAtOnce(tensor);
   const held = options.buffers?.take(byteLengthOf(tensor.source.info.dtype, (end - start) * width));
   const bytes = await readCodes(tensor, start, end, options, held);
+  const { dtype } = tensor.source.info;
   for (let row = start; row < end; row += step) {
     const last = Math.min(end, row + step);
-    const values = new Float64Array((last - row) * width);
-    const { dtype } = tensor.source.info;
+    const count = (last - row) * width;
     const from = byteLengthOf(dtype, (row - start) * width);
-    codec.load(values, dtype as KernelDType, bytes.subarray(from, from + byteLengthOf(dtype, values.length)));
-    const folded = applyOperations(prepared, values, row, last);
     const to = byteLengthOf(tensor.dtype, (row - start) * width);
-    const codes = out.subarray(to, to + byteLengthOf(tensor.dtype, values.length));
-    const bad = codec.store(tensor.dtype as KernelDType, codes, folded);
-    if (bad >= 0 && options.allowNonFinite !== true)
-      throw nonFinite(prepared, values[bad], folded[bad], row * width + bad);
+    const mark = codec.kernels.mark();
+    try {
+      const values = tileValues(codec, count);
+      codec.load(values, dtype as KernelDType, bytes.subarray(from, from + byteLengthOf(dtype, count)));
+      const folded = withKernelMemory(codec.kernels, () => applyOperations(prepared, values, row, last));
+      const codes = out.subarray(to, to + byteLengthOf(tensor.dtype, count));
+      const bad = codec.store(tensor.dtype as KernelDType, codes, folded);
+      if (bad >= 0 && options.allowNonFinite !== true) {
+        throw nonFinite(prepared, values[bad], folded[bad], row * width + bad);
+      }
+    } finally {
+      codec.kernels.release(mark);
+    }
   }
   if (held !== undefined) options.buffers?.give(held);
+}
+
+/** Room for a tile: kernel memory, where ops work without copies, or the heap for what is too large for it. */
+function tileValues({ kernels }: Codec, count: number): Float64Array {
+  if (count * 8 > kernels.capacity / 4) return new Float64Array(count);
+  const block = kernels.allocateUnset(count * 8);
+  return new Float64Array(block.buffer, block.byteOffset, count);
 }
 
 /** The values of rows [start, end) after every operation, row-major. `values` are the base's. */

@@ -21,8 +21,8 @@ import {
   planFold,
 } from "./plan.ts";
 
-/** Kernel memory: one block of values and one of codes. */
-const kernelBytes = 4 << 20;
+/** Kernel memory: a tile and what its evaluation makes of it. */
+const kernelBytes = 32 << 20;
 /** Tensors whose parameters are kept at once: the one that is read, the next, and some of a reader that jumps. */
 const keptTensors = 4;
 

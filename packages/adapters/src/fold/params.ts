@@ -23,8 +23,9 @@ export async function loadParams(step: FoldStep, codec: Codec, signal?: AbortSig
 }
 
 function checkFinite(values: Float64Array, info: TensorInfo): void {
-  const bad = values.findIndex((value) => !Number.isFinite(value));
-  if (bad < 0) return;
+  let bad = 0;
+  while (bad < values.length && Number.isFinite(values[bad])) bad++;
+  if (bad === values.length) return;
   throw new LoomweightError({
     code: "NON_FINITE",
     problem: "the adapter holds a value that is not a finite number",

@@ -1,6 +1,7 @@
 import { type DType, fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { float, floatOf, int, intOf, text, textOf } from "../attributes.ts";
 import { addDims, broadcast, divideDims, multiplyDims, subtractDims } from "../dims.ts";
+import { allocateResult, kernelsHolding } from "../evaluate/kernel-memory.ts";
 import { type BigStorage, bigElementsOf, elementsOf, isBig, tensorOf } from "../evaluate/numbers.ts";
 import { erf as erfOf } from "../evaluate/special.ts";
 import { broadcastStride, walkRows } from "../evaluate/walk.ts";
@@ -32,6 +33,8 @@ type Loop = (
 
 interface BinaryFacts {
   readonly loop: Loop;
+  /** The same on operands of one shape in kernel memory. */
+  readonly kernel?: "add" | "subtract" | "multiply" | "divide";
   /** The same on 64-bit integers. */
   readonly big?: (a: bigint, b: bigint) => bigint;
   /** The same on sizes. */
