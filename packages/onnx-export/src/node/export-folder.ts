@@ -5,33 +5,21 @@ import { type ExportModelOptions, exportModel } from "./export-model.ts";
 export interface ExportFolderOptions extends ExportModelOptions {
   /** Replace an existing output; default false. */
   readonly force?: boolean;
-  /** Looked at before each model file is written or verified. */
-  readonly signal?: AbortSignal;
 }
 
 /**
- * `exportModel` from path to path: opens the model at `modelPath` and writes the folder `outPath`, which appears only
- * when complete. Throws as `openModel`, `createOutputFolder` and `exportModel` do, and the signal's reason.
+ * Exports the model folder at `path` to a new folder at `out`, which appears only when it is complete. Throws what
+ * `openModel`, `createOutputFolder` and `exportModel` throw.
  */
 export async function exportFolder(
-  modelPath: string,
-  outPath: string,
+  path: string,
+  out: string,
   options: ExportFolderOptions = {},
 ): Promise<ExportReport> {
-  const { force, signal, onProgress, ...rest } = options;
-  const folder = await openModel(modelPath);
+  const { force = false, ...rest } = options;
+  const folder = await openModel(path);
   try {
-    return await withOutputFolder(outPath, { force }, async (output) => {
-      const report = await exportModel(folder, output, {
-        ...rest,
-        onProgress(event) {
-          signal?.throwIfAborted();
-          onProgress?.(event);
-        },
-      });
-      signal?.throwIfAborted();
-      return report;
-    });
+    return await withOutputFolder(out, { force }, (output) => exportModel(folder, output, rest));
   } finally {
     await folder.close();
   }
