@@ -1,6 +1,7 @@
 import { mkdir, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ModelFolder, OutputFolder } from "@loomweight/checkpoint";
+import type { OnnxModel } from "@loomweight/graph";
 import { writeOnnxFile } from "@loomweight/graph/node";
 import { type ExportDType, modelFileName } from "../dtypes.ts";
 import { type ExportOptions, planExport } from "../plan.ts";
@@ -14,6 +15,8 @@ export interface ExportModelOptions extends ExportOptions {
   readonly maxExternalBytes?: number;
   /** Weights outside the model files; default "auto": where they are more than 1.9 GB. */
   readonly externalData?: boolean | "auto";
+  /** Stops the export: between two weights, or before a file is verified. */
+  readonly signal?: AbortSignal;
   /** Called before each model file is written and before it is verified. */
   readonly onProgress?: (event: { readonly step: "write" | "verify"; readonly file: string }) => void;
 }
@@ -36,14 +39,15 @@ export async function exportModel(
   output: OutputFolder,
   options: ExportModelOptions = {},
 ): Promise<ExportReport> {
-  const { verify = true, maxExternalBytes = 1.9e9, externalData = "auto", onProgress = () => {} } = options;
+  const { verify = true, maxExternalBytes = 1.9e9, externalData = "auto", signal, onProgress = () => {} } = options;
   const plan = await planExport(folder, options);
   await mkdir(join(output.path, "onnx"), { recursive: true });
   const written: Written[] = [];
   for (const [dtype, model] of plan.graphs) {
     const name = modelFileName(dtype);
     onProgress({ step: "write", file: name });
-    await writeOnnxFile(join(output.path, "onnx", name), model, { externalData, maxExternalBytes });
+    const layout = { externalData, maxExternalBytes };
+    await writeOnnxFile(join(output.path, "onnx", name), stoppable(model, signal), layout);
     written.push({ dtype, name, ...(await filesOf(join(output.path, "onnx"), name)) });
   }
   const external = written.filter((each) => each.external.length > 0);
@@ -53,7 +57,7 @@ export async function exportModel(
     if ("text" in file) await output.writeFile(name, file.text);
     else await output.copyFile(name, file.source);
   }
-  const verified = verify ? await verifyAll(output.path, written, folder.config ?? {}, onProgress) : undefined;
+  const verified = verify ? await verifyAll(output.path, written, folder.config ?? {}, options) : undefined;
   const skipped: Verification = { ran: false, reason: "verification is off" };
   const files = written.map(({ dtype, name, bytes, external: names }): ExportedFile => {
     const weights = plan.weights.get(dtype) ?? [];
@@ -86,9 +90,28 @@ async function verifyAll(
   path: string,
   written: readonly Written[],
   config: Readonly<Record<string, unknown>>,
-  onProgress: NonNullable<ExportModelOptions["onProgress"]>,
+  { signal, onProgress = () => {} }: ExportModelOptions,
 ): Promise<Map<string, Verification>> {
-  for (const { name } of written) onProgress({ step: "verify", file: name });
-  const reference = written.find(({ dtype }) => dtype === "fp32")?.name;
-  return verifyFiles(new Map(written.map(({ name }) => [name, join(path, "onnx", name)])), config, reference);
+  return verifyFiles(new Map(written.map(({ name }) => [name, join(path, "onnx", name)])), config, {
+    reference: written.find(({ dtype }) => dtype === "fp32")?.name,
+    before(file) {
+      signal?.throwIfAborted();
+      onProgress({ step: "verify", file });
+    },
+  });
+}
+
+/** The model, each of whose weights is read only while `signal` has not been raised. */
+function stoppable(model: OnnxModel, signal: AbortSignal | undefined): OnnxModel {
+  if (signal === undefined) return model;
+  const initializers = new Map(
+    [...model.graph.initializers].map(([name, initializer]) => {
+      const read = () => {
+        signal.throwIfAborted();
+        return initializer.data.read();
+      };
+      return [name, { ...initializer, data: { ...initializer.data, read } }];
+    }),
+  );
+  return { ...model, graph: { ...model.graph, initializers } };
 }

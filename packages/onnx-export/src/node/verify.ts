@@ -4,23 +4,30 @@ import { type Answer, answerOf, compareAnswers, joinAnswers } from "../compare.t
 import type { Verification } from "../report.ts";
 import { nextInputs, sampleInputs } from "../sample-inputs.ts";
 
+export interface VerifyOptions {
+  /** Name of the fp32 file, which the others are compared with; default none. */
+  readonly reference?: string;
+  /** Called before each file is loaded. */
+  readonly before?: (name: string) => void;
+}
+
 /**
  * Loads each model file with onnxruntime on the CPU, runs a small padded input through it (and one cached step where
- * there is a cache), and compares with the first file, which should be fp32. Where onnxruntime-node is not installed
+ * there is a cache), and compares with the reference. Where onnxruntime-node is not installed
  * nothing runs, and the result says so. Throws `VERIFICATION_FAILED` when a file cannot be loaded or run, or gives NaN.
  *
  * @param files name → path
- * @param reference name of the fp32 file, undefined when there is none
  */
 export async function verifyFiles(
   files: ReadonlyMap<string, string>,
   config: Readonly<Record<string, unknown>>,
-  reference: string | undefined,
+  { reference, before = () => {} }: VerifyOptions = {},
 ): Promise<Map<string, Verification>> {
   const results = new Map<string, Verification>();
   let expected: Answer | undefined;
   const order = [...files.keys()].sort((a, b) => Number(b === reference) - Number(a === reference));
   for (const name of order) {
+    before(name);
     const answer = await answerOfFile(files.get(name) as string, name, config);
     if (typeof answer === "string") {
       results.set(name, { ran: false, reason: answer });
