@@ -145,9 +145,9 @@ async function diffTensor(pair: Pair): Promise<TensorDifference> {
       if (byCodes && !same) sums.differing += countDifferentCodes(codesA, codesB, dtypeFacts[first.dtype].bits, count);
       if (comparable) {
         const slots = count * slotsA.perElement;
-        const valuesA = kernels.allocateValues(slots);
+        const valuesA = unsetValues(kernels, slots);
         kernels.load(valuesA, slotsA.dtype, codesA);
-        const valuesB = same ? valuesA : kernels.allocateValues(slots);
+        const valuesB = same ? valuesA : unsetValues(kernels, slots);
         if (!same) kernels.load(valuesB, slotsB.dtype, codesB);
         if (!byCodes && !same) sums.differing += countDifferentValues(valuesA, valuesB, slotsA.perElement);
         addTile(sums, kernels, valuesA, valuesB);
@@ -170,6 +170,12 @@ async function diffTensor(pair: Pair): Promise<TensorDifference> {
 async function bothSettled<T>(a: Promise<T>, b: Promise<T>): Promise<[T, T]> {
   await Promise.allSettled([a, b]);
   return [await a, await b];
+}
+
+/** A block that `load` is about to fill. */
+function unsetValues(kernels: Kernels, count: number): Float64Array {
+  const { buffer, byteOffset } = kernels.allocateUnset(8 * count);
+  return new Float64Array(buffer, byteOffset, count);
 }
 
 /** As what kernels read a dtype: complex64 is two float32 an element; packed dtypes are not read. */
