@@ -61,7 +61,7 @@ export const generateOps = /* @__PURE__ */ defineOps({
       if (value !== undefined) (out as Float32Array).fill((contiguousData(value) as Float32Array)[0]);
       return [fromData<DType>(dtype, out, shape)];
     },
-    samples: [{ inputs: [{ shape: [2], dtype: "int64", values: [2, 3] }] }],
+    samples: [{ inputs: [{ shape: [2], dtype: "int64", values: [2, 3] }], constants: [0] }],
   },
   Range: {
     inputs: [3, 3],

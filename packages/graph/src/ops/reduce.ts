@@ -66,10 +66,14 @@ function evaluateReduction(call: ConstantCall, fold: Fold): Tensor {
   const x = call.inputs[0] as Tensor;
   const { dtype, shape } = call.types[0];
   const given = constantAxes(call);
-  if (intOf(call, "noop_with_empty_axes", 0) === 1 && (given ?? []).length === 0) return x;
+  const none = intOf(call, "noop_with_empty_axes", 0) === 1 && (given ?? []).length === 0;
   const all = x.shape.map((_, axis) => axis);
   const axes =
-    given === undefined || given.length === 0 ? all : given.map((axis) => normalizeAxis(axis, x.shape.length, call.op));
+    given === undefined || given.length === 0
+      ? none
+        ? []
+        : all
+      : given.map((axis) => normalizeAxis(axis, x.shape.length, call.op));
   // The result read along the input's axes: stride 0 where an axis is reduced.
   const kept = x.shape.map((size, axis) => (axes.includes(axis) ? 1 : size));
   const keptStride = rowMajorStride(kept).map((step, axis) => (axes.includes(axis) ? 0 : step));
