@@ -162,3 +162,22 @@ export function signConsensus(sum: usize, weightSum: usize, inputs: i32, n: i32)
     }
   }
 }
+
+/** out[i] = |b[i]| < limit ? a[i] : a[i] / b[i] */
+export function divideUnlessSmall(out: usize, a: usize, b: usize, n: i32, limit: f64): void {
+  const limits = f64x2.splat(limit);
+  const pairs = n & ~1;
+  for (let i = 0; i < pairs; i += 2) {
+    const x = v128.load(a);
+    const by = v128.load(b);
+    v128.store(out, v128.bitselect(x, f64x2.div(x, by), f64x2.lt(f64x2.abs(by), limits)));
+    out += 16;
+    a += 16;
+    b += 16;
+  }
+  if (pairs < n) {
+    const x = load<f64>(a);
+    const by = load<f64>(b);
+    store<f64>(out, abs(by) < limit ? x : x / by);
+  }
+}

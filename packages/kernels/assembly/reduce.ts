@@ -122,3 +122,61 @@ export function countMagnitudes(counts: usize, a: usize, n: i32, level: i32, pre
     a += 8;
   }
 }
+
+/**
+ * counts[word - low] += 1 for each upper half `word` of |a[i]| in [low, low + width); counts[width] |= the lower half.
+ * Returns how many words are above. Most elements lie outside the bracket: four are looked at together.
+ */
+export function countWords(counts: usize, width: i32, a: usize, n: i32, low: i32): i32 {
+  const lows = i32x4.splat(low);
+  const widths = i32x4.splat(width);
+  const magnitude = i32x4.splat(0x7fffffff);
+  let aboves = i32x4.splat(0);
+  let lowBits: u32 = 0;
+  let above = 0;
+  const blocks = n & ~3;
+  for (let i = 0; i < blocks; i += 4) {
+    const first = v128.load(a);
+    const second = v128.load(a, 16);
+    const words = v128.and(
+      v128.shuffle<i32>(first, second, 1, 3, 5, 7),
+      magnitude,
+    );
+    // Words and low lie in 0 .. 2^31 - 1, so their difference does not overflow.
+    const at = i32x4.sub(words, lows);
+    aboves = i32x4.sub(aboves, i32x4.ge_s(at, widths));
+    const inside = i32x4.lt_u(at, widths);
+    if (v128.any_true(inside)) {
+      for (let lane = 0; lane < 4; lane++) {
+        const bits = load<u64>(a + ((<usize>lane) << 3));
+        const offset = <i32>((bits >> 32) & 0x7fffffff) - low;
+        if (<u32>offset < <u32>width) {
+          const place = counts + ((<usize>offset) << 2);
+          store<u32>(place, load<u32>(place) + 1);
+          lowBits |= <u32>bits;
+        }
+      }
+    }
+    a += 32;
+  }
+  for (let i = blocks; i < n; i++) {
+    const bits = load<u64>(a);
+    const offset = <i32>((bits >> 32) & 0x7fffffff) - low;
+    if (offset >= width) above++;
+    else if (offset >= 0) {
+      const place = counts + ((<usize>offset) << 2);
+      store<u32>(place, load<u32>(place) + 1);
+      lowBits |= <u32>bits;
+    }
+    a += 8;
+  }
+  const last = counts + ((<usize>width) << 2);
+  store<u32>(last, load<u32>(last) | lowBits);
+  return (
+    above +
+    i32x4.extract_lane(aboves, 0) +
+    i32x4.extract_lane(aboves, 1) +
+    i32x4.extract_lane(aboves, 2) +
+    i32x4.extract_lane(aboves, 3)
+  );
+}

@@ -100,6 +100,10 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
       unary("keepAbove", out, a);
       raw.keepAbove(out, a, threshold);
     },
+    divideUnlessSmall(out, a, b, limit) {
+      binary("divideUnlessSmall", out, a, b);
+      raw.divideUnlessSmall(out, a, b, limit);
+    },
     signConsensus(sum, weightSum, inputs, weights) {
       values("signConsensus", "sum", sum, sum.length);
       values("signConsensus", "weightSum", weightSum, sum.length);
@@ -141,6 +145,17 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
       }
       if (![0, 1, 2, 3].includes(level)) refuse("countMagnitudes", "wrong `level`", "0, 1, 2 or 3", String(level));
       raw.countMagnitudes(counts, a, level, prefix);
+    },
+    countWords(counts, a, low) {
+      values("countWords", "a", a, a.length);
+      inside("countWords", "counts", counts);
+      if (!(counts instanceof Uint32Array) || counts.length < 2) {
+        refuse("countWords", "`counts` has a wrong length or type", "at least 2 Uint32 entries", `${counts.length}`);
+      }
+      if (!Number.isSafeInteger(low) || low < 0 || low + counts.length - 1 > 2 ** 31) {
+        refuse("countWords", "wrong `low`", "a bracket within 0 to 2^31", String(low));
+      }
+      return raw.countWords(counts, a, low);
     },
     gemm(out, a, b, m, n, k, alpha) {
       for (const size of [m, n, k]) {

@@ -58,6 +58,8 @@ export interface KernelFunctions {
   clamp(out: Float64Array, a: Float64Array, low: number, high: number): void;
   /** out[i] = |a[i]| >= threshold ? a[i] : 0 */
   keepAbove(out: Float64Array, a: Float64Array, threshold: number): void;
+  /** out[i] = |b[i]| < limit ? a[i] : a[i] / b[i] */
+  divideUnlessSmall(out: Float64Array, a: Float64Array, b: Float64Array, limit: number): void;
   /**
    * Sign consensus of `inputs` (already weighted): sign = +1 where their sum >= 0, else -1; `sum` = sum of the entries
    * with that sign; `weightSum` = sum of `weights` of those entries (zeros never agree). At most 1024 inputs.
@@ -83,6 +85,13 @@ export interface KernelFunctions {
    * above that one equal `prefix` (0n at level 0). Bits of magnitudes sort like their values, infinity and NaN last.
    */
   countMagnitudes(counts: Uint32Array, a: Float64Array, level: 0 | 1 | 2 | 3, prefix: bigint): void;
+
+  /**
+   * The finer count where a bracket of magnitudes is known: word = upper 32 bits of |a[i]|; counts[word - low] += 1 for
+   * the words from `low` on that `counts` has room for, its last entry set aside for the lower 32 bits of those
+   * elements, or-ed (0: a word then stands for one value). Returns how many words are above the bracket.
+   */
+  countWords(counts: Uint32Array, a: Float64Array, low: number): number;
 
   /** out [m, n] += alpha * a [m, k] x b [k, n], row-major float64. */
   gemm(out: Float64Array, a: Float64Array, b: Float64Array, m: number, n: number, k: number, alpha: number): void;

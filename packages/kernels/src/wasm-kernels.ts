@@ -129,6 +129,9 @@ function wasmFunctions(exports: Exports, buffer: ArrayBuffer): KernelFunctions {
     keepAbove(out, a, threshold) {
       exports.keepAbove(out.byteOffset, a.byteOffset, out.length, threshold);
     },
+    divideUnlessSmall(out, a, b, limit) {
+      exports.divideUnlessSmall(out.byteOffset, a.byteOffset, b.byteOffset, out.length, limit);
+    },
     signConsensus(sum, weightSum, inputs, weights) {
       for (let j = 0; j < inputs.length; j++) {
         pointers[j] = inputs[j].byteOffset;
@@ -144,6 +147,8 @@ function wasmFunctions(exports: Exports, buffer: ArrayBuffer): KernelFunctions {
     countMagnitudes(counts, a, level, prefix) {
       exports.countMagnitudes(counts.byteOffset, a.byteOffset, a.length, level, prefix);
     },
+    countWords: (counts, a, low) =>
+      exports.countWords(counts.byteOffset, counts.length - 1, a.byteOffset, a.length, low),
     gemm(out, a, b, m, n, k, alpha) {
       exports.gemm(out.byteOffset, a.byteOffset, b.byteOffset, m, n, k, alpha);
     },

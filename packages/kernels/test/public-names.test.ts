@@ -2,5 +2,17 @@ import { expect, test } from "vitest";
 import * as everything from "../src/index.ts";
 
 test("the public names are these: a change of the interface shows here", () => {
-  expect(Object.keys(everything).sort()).toMatchInlineSnapshot();
+  expect(Object.keys(everything).sort()).toMatchInlineSnapshot(`
+    [
+      "LoomweightError",
+      "codeBytes",
+      "cosSinTurns",
+      "createKernels",
+      "createRandom",
+      "escapeControls",
+      "logarithm",
+      "plainKernels",
+      "wasmSupported",
+    ]
+  `);
 });

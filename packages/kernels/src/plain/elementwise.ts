@@ -15,6 +15,7 @@ type Elementwise = Pick<
   | "sqrt"
   | "clamp"
   | "keepAbove"
+  | "divideUnlessSmall"
   | "signConsensus"
 >;
 
@@ -62,6 +63,9 @@ export const elementwise: Elementwise = {
   },
   keepAbove(out, a, threshold) {
     for (let i = 0; i < out.length; i++) out[i] = Math.abs(a[i]) >= threshold ? a[i] : 0;
+  },
+  divideUnlessSmall(out, a, b, limit) {
+    for (let i = 0; i < out.length; i++) out[i] = Math.abs(b[i]) < limit ? a[i] : a[i] / b[i];
   },
   signConsensus(sum, weightSum, inputs, weights) {
     for (let i = 0; i < sum.length; i++) {

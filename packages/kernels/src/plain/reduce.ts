@@ -11,7 +11,10 @@ function inLanes(n: number, term: (i: number) => number): number {
   return total;
 }
 
-type Reductions = Pick<KernelFunctions, "sum" | "sumAbs" | "dot" | "maxAbs" | "firstNonFinite" | "countMagnitudes">;
+type Reductions = Pick<
+  KernelFunctions,
+  "sum" | "sumAbs" | "dot" | "maxAbs" | "firstNonFinite" | "countMagnitudes" | "countWords"
+>;
 
 /** The plain twins of assembly/reduce.ts. */
 export const reductions: Reductions = {
@@ -27,6 +30,20 @@ export const reductions: Reductions = {
     return largest;
   },
   firstNonFinite: (a) => a.findIndex((x) => !Number.isFinite(x)),
+  countWords(counts, a, low) {
+    const words = new Uint32Array(a.buffer, a.byteOffset, 2 * a.length);
+    const width = counts.length - 1;
+    let above = 0;
+    for (let i = 0; i < a.length; i++) {
+      const at = (words[2 * i + 1] & 0x7fffffff) - low;
+      if (at >= width) above++;
+      else if (at >= 0) {
+        counts[at]++;
+        counts[width] |= words[2 * i];
+      }
+    }
+    return above;
+  },
   countMagnitudes(counts, a, level, prefix) {
     const words = new Uint32Array(a.buffer, a.byteOffset, 2 * a.length);
     const upper = Number((prefix >> 32n) & 0xffffn);
