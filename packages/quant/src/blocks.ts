@@ -120,6 +120,7 @@ const codeSymmetric: CodeColumn = (values, start, K, blockSize, bits, codes, sca
       const code = Math.fround(Math.fround(values[start + k] * inverse) + offset);
       codes[k] = code > 0 ? Math.min(code, top) : 0; // storing cuts the fraction off
     }
+    if (Math.abs(inverse) > largestFloat) codeZeros(values, start, from, to, codes, half);
   }
   return true;
 };
@@ -150,6 +151,21 @@ const codeAsymmetric: CodeColumn = (values, start, K, blockSize, bits, codes, sc
       const code = Math.fround(Math.fround(values[start + k] * inverse) + offset);
       codes[k] = code > 0 ? Math.min(code, top) : 0;
     }
+    if (inverse > largestFloat) codeZeros(values, start, from, to, codes, zeroCode);
   }
   return true;
 };
+
+const largestFloat = 3.4028234663852886e38;
+
+/** Where a scale is so small that its inverse is infinite, 0 · ∞ has no code: zeros get theirs here. */
+function codeZeros(
+  values: Float32Array,
+  start: number,
+  from: number,
+  to: number,
+  codes: Uint8Array,
+  zero: number,
+): void {
+  for (let k = from; k < to; k++) if (values[start + k] === 0) codes[k] = zero;
+}
