@@ -18,13 +18,13 @@ test("the example of the README runs as it is printed", async () => {
     const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
     const example = /## Example\n\n```ts\n([\s\S]*?)```/.exec(readme)?.[1] as string;
     const body = example
-      .replace(/import \{([^}]*)\} from "@loomweight\/checkpoint";/, "const {$1} = checkpoint;")
-      .replace(/import \{([^}]*)\} from "@loomweight\/checkpoint\/node";/, "const {$1} = node;")
+      .replace(/import \{([^}]*)\} from "@loomweight\/checkpoint";/, "const {$1} = packageMain;")
+      .replace(/import \{([^}]*)\} from "@loomweight\/checkpoint\/node";/, "const {$1} = packageNode;")
       .replaceAll('"models/', `"${root}/models/`);
     const AsyncFunction = (async () => undefined).constructor as new (
       ...parts: string[]
     ) => (...values: unknown[]) => Promise<void>;
-    const run = new AsyncFunction("checkpoint", "node", "console", body);
+    const run = new AsyncFunction("packageMain", "packageNode", "console", body);
     await run(checkpoint, node, { log: (value: unknown) => lines.push(value) });
     expect(lines).toEqual([3, true]);
     expect(readdirSync(join(root, "models", "copy")).sort()).toEqual(["config.json", "model.safetensors"]);
