@@ -1,0 +1,206 @@
+import { add, gather, matMul, type Value } from "@loomweight/graph";
+import { elementCount, fromData, type OptionSpecs, type OptionValues, type Tensor } from "@loomweight/tensor";
+import { describe, expect, test } from "vitest";
+import type { AdapterMethod, AdapterRandom, LayerInGraph, Params } from "../src/define.ts";
+import { dimSize, paramShape } from "../src/define.ts";
+import { sliceLayer, sliceParam } from "../src/fold/slice.ts";
+import { type LayerKind, type LayerShape, layerOf, storedAxis } from "../src/layer.ts";
+
+/** Laws of every adapter method; a law that does not apply is skipped with its reason. */
+export type Law =
+  | "a fresh adapter leaves the layer as it is"
+  | "apply is the layer with weight"
+  | "slices make up the whole";
+
+export interface ContractCase {
+  readonly what: string;
+  readonly kind: LayerKind;
+  readonly storedShape: readonly number[];
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** Numbers for tests, by name; not those of the product. */
+export function testRandom(): AdapterRandom {
+  const draw = (name: string, shape: readonly number[], low: number, high: number) => {
+    let state = [...name].reduce((sum, character) => (sum * 31 + character.charCodeAt(0)) >>> 0, 7) || 1;
+    const data = new Float32Array(elementCount(shape));
+    for (let i = 0; i < data.length; i++) {
+      state ^= state << 13;
+      state ^= state >>> 17;
+      state ^= state << 5;
+      data[i] = low + ((state >>> 0) / 2 ** 32) * (high - low);
+    }
+    return fromData("float32", data, shape);
+  };
+  return {
+    uniform: draw,
+    normal: (name, shape, deviation) => draw(name, shape, -2 * deviation, 2 * deviation),
+  };
+}
+
+/** A float64 tensor of test numbers. */
+export function numbers(name: string, shape: readonly number[], scale = 1): Tensor<"float64"> {
+  return fromData("float64", Float64Array.from(testRandom().uniform(name, shape, -scale, scale).data), shape);
+}
+
+function wide(tensor: Tensor): Tensor {
+  return fromData("float64", Float64Array.from(tensor.data as Float32Array), tensor.shape);
+}
+
+/** The layer as its stored weight [out, in] (or [in, out]) has it, as values. */
+export function layerValues(shape: LayerShape, stored: Tensor<"float64">, bias: Tensor | undefined): LayerInGraph {
+  const weight =
+    storedAxis(shape) === "out"
+      ? fromData("float64", stored.data, [shape.out, shape.in])
+      : transposed(fromData("float64", stored.data, [shape.in, shape.out]));
+  const operation = (x: Value, own: Value): Value =>
+    shape.kind === "embedding" ? gather(own, x, 0) : matMul(x, shape.kind === "transposedLinear" ? own : swap(own));
+  const perOutput = (vector: Value) => vector;
+  const forward = (x: Value) => {
+    const y = operation(x, stored);
+    return bias === undefined ? y : add(y, bias);
+  };
+  return { ...shape, weight, base: weight, bias, storedWeight: stored, forward, operation, perOutput };
+}
+
+function swap(x: Value): Value {
+  return transposed(x as Tensor);
+}
+
+function transposed(x: Tensor): Tensor {
+  const out = new Float64Array(elementCount(x.shape));
+  const [rows, columns] = x.shape;
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++)
+      out[j * rows + i] = (x.data as Float64Array)[x.offset + i * x.stride[0] + j * x.stride[1]];
+  }
+  return fromData("float64", out, [columns, rows]);
+}
+
+export function largestDifference(a: Tensor, b: Tensor): number {
+  expect(a.shape).toEqual(b.shape);
+  const [x, y] = [a.data as Float64Array, b.data as Float64Array];
+  let most = 0;
+  for (let i = 0; i < x.length; i++) most = Math.max(most, Math.abs(x[i] - y[i]));
+  return Number.isNaN(most) ? Number.POSITIVE_INFINITY : most;
+}
+
+export function adapterContract<S extends OptionSpecs, P extends string>(
+  method: AdapterMethod<S, P>,
+  cases: readonly ContractCase[],
+  skipped: Partial<Record<Law, string>> = {},
+): void {
+  const law = (name: Law, body: (each: ContractCase) => void) => {
+    const reason = skipped[name];
+    describe(`${method.name}: ${name}`, () => {
+      for (const each of cases) {
+        test(each.what, (context) => (reason === undefined ? body(each) : context.skip(reason)));
+      }
+    });
+  };
+  const prepare = ({ kind, storedShape, options }: ContractCase) => {
+    const layer = layerOf(kind, storedShape);
+    const given = options as OptionValues<S>;
+    const stored = numbers("weight", storedShape);
+    const values = layerValues(layer, stored, kind === "embedding" ? undefined : numbers("bias", [layer.out]));
+    const shapes = method.params(layer, given) as Readonly<Record<string, Parameters<typeof paramShape>[0]>>;
+    const params: Record<string, Tensor> = {};
+    for (const [name, shape] of Object.entries(shapes)) params[name] = numbers(name, paramShape(shape, layer), 0.5);
+    return { layer, given, stored, values, shapes, params };
+  };
+  const weightOf = (values: LayerInGraph, params: Readonly<Record<string, Value>>, given: OptionValues<S>): Tensor => {
+    const own = params as Params<P>;
+    const sums = method.sums?.(values, own, given) ?? {};
+    return method.weight?.(values, own, given, sums) as Tensor;
+  };
+
+  law("a fresh adapter leaves the layer as it is", (each) => {
+    const { layer, given, values, shapes } = prepare(each);
+    const fresh: Record<string, Tensor> = {};
+    const made = method.init(layer, given, { random: testRandom(), weight: values.weight as Tensor });
+    expect(Object.keys(made).sort()).toEqual(Object.keys(shapes).sort());
+    for (const [name, tensor] of Object.entries(made)) {
+      expect([name, tensor.shape]).toEqual([name, paramShape(shapes[name], layer)]);
+      fresh[name] = wide(tensor);
+    }
+    const weight = weightOf(values, fresh, given);
+    // DoRA's norms go through float32, the dtype of parameters.
+    expect(largestDifference(weight, values.weight as Tensor)).toBeLessThan(1e-6);
+  });
+
+  law("apply is the layer with weight", (each) => {
+    const { layer, given, values, params } = prepare(each);
+    const x: Tensor =
+      each.kind === "embedding"
+        ? fromData("int64", BigInt64Array.from([0n, BigInt(layer.in - 1), 1n]), [3])
+        : numbers("x", [5, layer.in]);
+    const applied = method.apply(values, params as Params<P>, x, given) as Tensor;
+    const weight = weightOf(values, params, given);
+    const y = each.kind === "embedding" ? gather(swap(weight), x, 0) : matMul(x, swap(weight));
+    const shift = method.bias?.needs.every((name) => name in params)
+      ? method.bias.add(layer, params as Params<P>, given)
+      : undefined;
+    const withBias = [values.bias, shift].reduce<Value>((sum, part) => (part === undefined ? sum : add(sum, part)), y);
+    expect(largestDifference(applied, withBias as Tensor)).toBeLessThan(1e-10);
+    expect(largestDifference(applied, values.forward(x) as Tensor)).toBeGreaterThan(1e-3);
+  });
+
+  law("slices make up the whole", (each) => {
+    const { layer, given, values, shapes, params } = prepare(each);
+    const whole = weightOf(values, params, given);
+    const wholeSums = method.sums?.(values, params as Params<P>, given);
+    for (const axis of ["out", "in"] as const) {
+      const multiple = method.tiling?.(layer, given)[axis];
+      if (multiple === undefined) continue;
+      const step = multiple * Math.max(1, Math.floor(layer[axis] / multiple / 3));
+      let seen = 0;
+      const added: Record<string, number[]> = {};
+      for (let start = 0; start < layer[axis]; start += step) {
+        const end = Math.min(layer[axis], start + step);
+        const view = (tensor: Value) => sliceParam(tensor as Tensor, ["out", "in"], axis, start, end);
+        const own: Record<string, Tensor> = {};
+        for (const [name, tensor] of Object.entries(params)) {
+          own[name] = sliceParam(tensor, shapes[name], axis, start, end);
+          expect(own[name].shape).toEqual(shapes[name].map((dim) => dimSize(dim, { ...layer, [axis]: end - start })));
+        }
+        const part: LayerInGraph = {
+          ...values,
+          ...(storedAxis(layer) === axis ? sliceLayer(layer, start, end) : { ...layer, [axis]: end - start }),
+          weight: view(values.weight),
+          base: view(values.base),
+        };
+        const sums = method.sums?.(part, own as Params<P>, given) ?? {};
+        for (const [name, sum] of Object.entries(sums)) {
+          const numbersOfSum = Array.from((sum as Tensor).data as Float64Array);
+          added[name] =
+            axis === "out"
+              ? [...(added[name] ?? []), ...numbersOfSum]
+              : numbersOfSum.map((value, i) => value + (added[name]?.[i] ?? 0));
+        }
+        const tile = method.weight?.(
+          part,
+          own as Params<P>,
+          given,
+          axis === "out" ? sums : (wholeSums ?? {}),
+        ) as Tensor;
+        const expected = view(whole);
+        for (let i = 0; i < tile.shape[0]; i++) {
+          for (let j = 0; j < tile.shape[1]; j++) {
+            const ours = (tile.data as Float64Array)[tile.offset + i * tile.stride[0] + j * tile.stride[1]];
+            const theirs = (expected.data as Float64Array)[
+              expected.offset + i * expected.stride[0] + j * expected.stride[1]
+            ];
+            expect(Math.abs(ours - theirs)).toBeLessThan(1e-12);
+            seen++;
+          }
+        }
+      }
+      expect(seen).toBe(layer.out * layer.in);
+      for (const [name, values] of Object.entries(added)) {
+        Array.from((wholeSums?.[name] as Tensor).data as Float64Array).forEach((value, i) => {
+          expect(Math.abs(value - values[i])).toBeLessThan(1e-10);
+        });
+      }
+    }
+  });
+}
