@@ -301,21 +301,26 @@ test("radix selection by countMagnitudes finds the k-th largest magnitude", () =
 
 test("countWords counts a bracket, what lies above it, and whether words stand for one value", () => {
   fc.assert(
-    fc.property(fc.array(double, { maxLength: 60 }), fc.nat(59), fc.integer({ min: 1, max: 5000 }), (source, pick, width) => {
-      const plainNaN = source.map((x) => (Number.isNaN(x) ? Number.NaN : x));
-      const words = plainNaN.map((x) => Number(bitsOf(Float64Array.of(Math.abs(x)))[0] >> 32n));
-      const low = Math.min(2 ** 31 - width, words[pick] ?? 0);
-      expectTwins((kernels) => {
-        const a = values(kernels, plainNaN);
-        const block = kernels.allocate(4 * (width + 1));
-        const counts = new Uint32Array(block.buffer, block.byteOffset, width + 1);
-        const above = kernels.countWords(counts, a, low);
-        expect(above).toBe(words.filter((word) => word >= low + width).length);
-        const inside = words.filter((word) => word >= low && word < low + width);
-        expect(counts.subarray(0, width).reduce((sum, count) => sum + count, 0)).toBe(inside.length);
-        return [above, counts];
-      });
-    }),
+    fc.property(
+      fc.array(double, { maxLength: 60 }),
+      fc.nat(59),
+      fc.integer({ min: 1, max: 5000 }),
+      (source, pick, width) => {
+        const plainNaN = source.map((x) => (Number.isNaN(x) ? Number.NaN : x));
+        const words = plainNaN.map((x) => Number(bitsOf(Float64Array.of(Math.abs(x)))[0] >> 32n));
+        const low = Math.min(2 ** 31 - width, words[pick] ?? 0);
+        expectTwins((kernels) => {
+          const a = values(kernels, plainNaN);
+          const block = kernels.allocate(4 * (width + 1));
+          const counts = new Uint32Array(block.buffer, block.byteOffset, width + 1);
+          const above = kernels.countWords(counts, a, low);
+          expect(above).toBe(words.filter((word) => word >= low + width).length);
+          const inside = words.filter((word) => word >= low && word < low + width);
+          expect(counts.subarray(0, width).reduce((sum, count) => sum + count, 0)).toBe(inside.length);
+          return [above, counts];
+        });
+      },
+    ),
   );
 });
 
@@ -323,7 +328,12 @@ test("divideUnlessSmall divides where the divisor is not small", () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(double, double), { maxLength: 9 }), double, (pairs, limit) => {
       expectTwins((kernels) => {
-        const [a, b] = [0, 1].map((part) => values(kernels, pairs.map((pair) => pair[part])));
+        const [a, b] = [0, 1].map((part) =>
+          values(
+            kernels,
+            pairs.map((pair) => pair[part]),
+          ),
+        );
         const out = kernels.allocateValues(pairs.length);
         kernels.divideUnlessSmall(out, a, b, limit);
         return [out];

@@ -1,6 +1,10 @@
 // `Math.log`, `Math.sin` and their like may differ between engines in the last bit. These use additions,
 // multiplications and divisions alone, which IEEE 754 fixes, so their results are the same bytes everywhere.
 
+// Scratch for taking floats apart; nothing is kept in it between calls.
+const double = /* @__PURE__ */ new Float64Array(1);
+const words = /* @__PURE__ */ new Uint32Array(double.buffer);
+
 /** ln 2 in two parts; the last 21 bits of the upper one are 0, so that an exponent times it is exact. */
 const ln2High = 0.6931471803691238;
 const ln2Low = 1.9082149292705877e-10;
@@ -12,19 +16,19 @@ const ln2Low = 1.9082149292705877e-10;
 export function logarithm(x: number): number {
   if (!(x > 0)) return x === 0 ? Number.NEGATIVE_INFINITY : Number.NaN;
   if (x === Number.POSITIVE_INFINITY) return x;
-  const double = new Float64Array([x < 2 ** -1022 ? x * 2 ** 54 : x]);
-  const words = new Uint32Array(double.buffer);
+  double[0] = x < 2 ** -1022 ? x * 2 ** 54 : x;
   let exponent = (words[1] >>> 20) - 1023 - (x < 2 ** -1022 ? 54 : 0);
   words[1] = (words[1] & 0xfffff) | 0x3ff00000;
-  if (double[0] > Math.SQRT2) {
-    double[0] /= 2;
+  let mantissa = double[0];
+  if (mantissa > Math.SQRT2) {
+    mantissa /= 2;
     exponent++;
   }
-  const f = double[0] - 1;
+  const f = mantissa - 1;
   const s = f / (2 + f);
   const z = s * s;
-  let series = 0;
-  for (let n = 23; n >= 3; n -= 2) series = z * (2 / n + series);
+  const high = z * (2 / 15 + z * (2 / 17 + z * (2 / 19 + z * (2 / 21 + z * (2 / 23)))));
+  const series = z * (2 / 3 + z * (2 / 5 + z * (2 / 7 + z * (2 / 9 + z * (2 / 11 + z * (2 / 13 + high))))));
   const square = (f * f) / 2;
   return exponent * ln2High - (square - (s * (square + series) + exponent * ln2Low) - f);
 }
@@ -39,12 +43,14 @@ export function cosSinTurns(t: number): { cos: number; sin: number } {
   const rest = t - quarters / 4; // exact, at most 1/8
   const y = rest * turn + rest * turnRest;
   const z = y * y;
-  let sineSeries = 0;
-  for (let n = 17; n >= 3; n -= 2) sineSeries = (-z * (1 + sineSeries)) / (n * (n - 1));
-  let cosineSeries = 0;
-  for (let n = 18; n >= 4; n -= 2) cosineSeries = (-z * (1 + cosineSeries)) / (n * (n - 1));
+  const sineHigh =
+    1 / 362880 + z * (-1 / 39916800 + z * (1 / 6227020800 + z * (-1 / 1307674368000 + z / 355687428096000)));
+  const sineSeries = z * (-1 / 6 + z * (1 / 120 + z * (-1 / 5040 + z * sineHigh)));
+  const cosineHigh =
+    -1 / 3628800 + z * (1 / 479001600 + z * (-1 / 87178291200 + z * (1 / 20922789888000 - z / 6402373705728000)));
+  const cosineSeries = z * (1 / 24 + z * (-1 / 720 + z * (1 / 40320 + z * cosineHigh)));
   const sine = y + y * sineSeries;
-  const cosine = 1 - (z / 2) * (1 + cosineSeries);
+  const cosine = 1 - (z / 2 - z * cosineSeries);
   switch (((quarters % 4) + 4) % 4) {
     case 0:
       return { cos: cosine, sin: sine };

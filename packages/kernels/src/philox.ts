@@ -1,11 +1,12 @@
-/** The upper 32 bits of a * b; a, b unsigned. */
+/** The upper 32 bits of a * b, both taken as unsigned, in 32-bit integer arithmetic. */
 function multiplyHigh(a: number, b: number): number {
   const a1 = a >>> 16;
   const a0 = a & 0xffff;
   const b1 = b >>> 16;
   const b0 = b & 0xffff;
-  const middle = a1 * b0 + ((a0 * b0) >>> 16); // below 2^32: exact
-  return (a1 * b1 + Math.floor(middle / 65536) + Math.floor(((middle & 0xffff) + a0 * b1) / 65536)) >>> 0;
+  const middle = (Math.imul(a1, b0) + (Math.imul(a0, b0) >>> 16)) | 0; // below 2^32: nothing is lost
+  const carry = (Math.imul(a0, b1) + (middle & 0xffff)) | 0;
+  return (Math.imul(a1, b1) + (middle >>> 16) + (carry >>> 16)) | 0;
 }
 
 /**
@@ -27,12 +28,12 @@ export function philox(
     const low0 = Math.imul(c0, 0xd2511f53);
     const high1 = multiplyHigh(c2, 0xcd9e8d57);
     const low1 = Math.imul(c2, 0xcd9e8d57);
-    c0 = (high1 ^ c1 ^ k0) >>> 0;
-    c1 = low1 >>> 0;
-    c2 = (high0 ^ c3 ^ k1) >>> 0;
-    c3 = low0 >>> 0;
-    k0 = (k0 + 0x9e3779b9) >>> 0;
-    k1 = (k1 + 0xbb67ae85) >>> 0;
+    c0 = high1 ^ c1 ^ k0;
+    c1 = low1;
+    c2 = high0 ^ c3 ^ k1;
+    c3 = low0;
+    k0 = (k0 + 0x9e3779b9) | 0;
+    k1 = (k1 + 0xbb67ae85) | 0;
   }
   out[at] = c0;
   out[at + 1] = c1;
@@ -49,7 +50,7 @@ export function wordsInto(out: Uint32Array, key: readonly [number, number], star
   while (i < out.length) {
     const whole = skip === 0 && i + 4 <= out.length;
     const target = whole ? out : block;
-    philox(target, whole ? i : 0, counter >>> 0, Math.floor(counter / 2 ** 32), 0, 0, key[0], key[1]);
+    philox(target, whole ? i : 0, counter | 0, Math.floor(counter / 2 ** 32) | 0, 0, 0, key[0] | 0, key[1] | 0);
     if (whole) i += 4;
     else {
       for (let word = skip; word < 4 && i < out.length; word++) out[i++] = block[word];
