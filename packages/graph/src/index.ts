@@ -1,5 +1,6 @@
 export * from "./assemble.ts";
 export * from "./attributes.ts";
+export { checkModel, sortNodes } from "./check.ts";
 export { type ReadOnnxOptions, readOnnx } from "./codec/read-onnx.ts";
 export {
   type ByteSink,
@@ -9,10 +10,22 @@ export {
   writeOnnx,
 } from "./codec/write-onnx.ts";
 export { withKernelMemory } from "./evaluate/kernel-memory.ts";
+export { type FoldOptions, foldConstants } from "./fold.ts";
+export { type InferOptions, inferTypes, opsetOf, withInferredTypes } from "./infer.ts";
 export * from "./inputs.ts";
 export * from "./model.ts";
 export * from "./onnx-dtype.ts";
-export { apply, applyOne, contrib, int64Vector, type OpRule, type OpTable, type Sample, scalarOf } from "./op.ts";
+export {
+  apply,
+  applyOne,
+  contrib,
+  int64Vector,
+  type OpRule,
+  type OpTable,
+  type Sample,
+  scalarOf,
+  type ValueType,
+} from "./op.ts";
 export * from "./ops/attention.ts";
 export { findRule, opTables } from "./ops/catalogue.ts";
 export * from "./ops/convolution.ts";
@@ -39,5 +52,6 @@ export {
   transpose,
   unsqueeze,
 } from "./ops/shape.ts";
+export * from "./rewrite.ts";
 export { named } from "./scope.ts";
 export * from "./value.ts";

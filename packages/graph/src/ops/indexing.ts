@@ -7,7 +7,7 @@ import {
   type Storage,
   type Tensor,
 } from "@loomweight/tensor";
-import { int, intOf, intsOf, text, textOf } from "../attributes.ts";
+import { floatOf, int, intOf, intsOf, text, textOf } from "../attributes.ts";
 import { addDims, normalizeAxis, subtractDims, unknownDim } from "../dims.ts";
 import { copyCodes } from "../evaluate/numbers.ts";
 import {
@@ -319,6 +319,7 @@ function padded(call: ConstantCall): Tensor {
   const out = allocate(dtype, elementCount(shape));
   const fill = call.inputs[2];
   if (fill !== undefined) (out as Float32Array).fill((contiguousData(fill) as Float32Array)[0]);
+  else if (floatOf(call, "value", 0) !== 0) throw badShape(call, "a fill value in an attribute is not computed here");
   const data = contiguousData(x);
   const source = (coordinate: number, size: number): number => {
     if (coordinate >= 0 && coordinate < size) return coordinate;
