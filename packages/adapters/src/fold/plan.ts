@@ -230,18 +230,11 @@ function missedTargets(base: Checkpoint, adapter: Adapter, paths: PathMap): stri
 function otherBase(base: Checkpoint, config: Readonly<Record<string, unknown>>, adapter: Adapter): string[] {
   const wanted = adapter.config.values.base_model_name_or_path;
   if (typeof wanted !== "string" || wanted === "") return [];
-  const last = (path: string) =>
-    path
-      .replace(/[\\/]+$/, "")
-      .split(/[\\/]/)
-      .pop();
+  const parts = (path: string) => path.split(/[\\/]+/).filter((part) => part !== "");
+  const last = parts(wanted).pop() ?? "";
   const ours = [base.location, config._name_or_path].filter((name): name is string => typeof name === "string");
-  if (
-    ours.some(
-      (name) =>
-        name === wanted || last(name) === last(wanted) || name.includes(`models--${wanted.replaceAll("/", "--")}`),
-    )
-  )
+  const hubFolder = `models--${wanted.replaceAll("/", "--")}`;
+  if (ours.some((name) => name === wanted || parts(name).some((part) => part === last || part === hubFolder)))
     return [];
   return [`${adapter.location}: trained on "${wanted}", folded into ${base.location}`];
 }

@@ -213,7 +213,9 @@ async function card(
     }),
   );
   const withoutPaths = (warning: string) => {
-    let plain = warning.replaceAll(base.location, nameOf(basePath));
+    let plain = warning
+      .replaceAll(base.checkpoint.location, nameOf(basePath))
+      .replaceAll(base.location, nameOf(basePath));
     adapters.forEach(({ location }, index) => {
       plain = plain.replaceAll(location, nameOf(adapterPaths[index]));
     });
