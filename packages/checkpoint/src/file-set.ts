@@ -104,7 +104,7 @@ export async function openWeights(files: FileSet, name: string): Promise<Checkpo
     throw new LoomweightError({
       code: "MISSING_FILE",
       file: joinLocation(files.location, name),
-      problem: "no such file",
+      problem: "no such file, or no regular one",
     });
   }
   if (!name.endsWith(".index.json")) return openSafetensors(source);

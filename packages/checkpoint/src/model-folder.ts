@@ -5,6 +5,8 @@ import { chooseWeights, type FileSet, fileSetFromMap, openWeights } from "./file
 import { parseJsonObject } from "./json.ts";
 
 const maxTextBytes = 256 * 2 ** 20;
+/** Less than for text: the values of JSON take many times the room of their text. */
+const maxJsonBytes = 64 * 2 ** 20;
 
 /**
  * Opens the weights among files that a page holds (a file input, a drop): `model.safetensors`, or an index with its
@@ -30,7 +32,7 @@ export async function openModelFromFileSet(set: FileSet, weights = chooseWeights
   const close = async () => {
     await Promise.all([checkpoint.close(), ...[...files.values()].map((source) => source.close())]);
   };
-  const read = async (name: string): Promise<Uint8Array> => {
+  const read = async (name: string, most: number): Promise<Uint8Array> => {
     const source = files.get(name);
     if (source === undefined) {
       const { fix } = unknownName({ kind: "file", name, known: files.keys() }).details;
@@ -41,19 +43,19 @@ export async function openModelFromFileSet(set: FileSet, weights = chooseWeights
         fix,
       });
     }
-    if (source.size > maxTextBytes) {
+    if (source.size > most) {
       throw new LoomweightError({
         code: "FILE_TOO_LARGE",
         file: source.name,
-        problem: "too large to be read as text",
-        expected: `at most ${maxTextBytes} bytes`,
+        problem: "too large to be read at once",
+        expected: `at most ${most} bytes`,
         found: `${source.size}`,
       });
     }
     return source.read(0, source.size);
   };
   const readJson = async (name: string) =>
-    parseJsonObject(await read(name), files.get(name)?.name ?? name, { duplicates: "last" });
+    parseJsonObject(await read(name, maxJsonBytes), files.get(name)?.name ?? name, { duplicates: "last" });
   try {
     for (const name of companionFiles(set.names)) {
       const source = await set.open(name);
@@ -65,7 +67,7 @@ export async function openModelFromFileSet(set: FileSet, weights = chooseWeights
       config: files.has("config.json") ? await readJson("config.json") : undefined,
       files,
       async readText(name) {
-        const bytes = await read(name);
+        const bytes = await read(name, maxTextBytes);
         try {
           return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
         } catch (cause) {

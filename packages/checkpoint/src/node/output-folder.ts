@@ -45,9 +45,7 @@ export async function createOutputFolder(
 ): Promise<FileOutputFolder> {
   const { force = false, lock = true, fileSystem = diskFileSystem() } = options;
   const final = resolve(finalPath);
-  await recoverLeftovers(final).catch((cause: unknown) => {
-    throw fileFault(cause, finalPath, "WRITE_FAILED", "clearing up after an earlier run failed");
-  });
+  await recoverLeftovers(final);
   await checkReplaceable(final, finalPath, force);
   const path = temporaryPath(final, "partial");
   const createdParent = await makeFolders(dirname(final), path, finalPath);
@@ -298,7 +296,8 @@ async function putInPlace(path: string, final: string, shown: string, force: boo
     throw error;
   }
   await syncFolder(dirname(final));
-  await rm(aside, { recursive: true, force: true, maxRetries: 3 });
+  // The new output is in place whether or not the old one can be removed at once; the next run tries again.
+  await rm(aside, { recursive: true, force: true, maxRetries: 3 }).catch(() => undefined);
 }
 
 async function renameOrRefuse(from: string, to: string, shown: string): Promise<void> {

@@ -59,14 +59,18 @@ export function mayBeRunning({ owner }: Temporary): boolean {
 
 /**
  * Clears up after runs that were killed: their half-written folders go, and an output they had moved aside to replace
- * it comes back where nothing has taken its place.
+ * it comes back where nothing has taken its place. What cannot be moved or removed (another user's) stays.
  */
 export async function recoverLeftovers(finalPath: string): Promise<void> {
   for (const leftover of await findTemporaries(finalPath)) {
     if (mayBeRunning(leftover)) continue;
-    const gone = leftover.kind === "replaced" && (await stat(finalPath).catch(() => undefined)) === undefined;
-    if (gone) await rename(leftover.path, finalPath);
-    else await rm(leftover.path, { recursive: true, force: true });
+    try {
+      const gone = leftover.kind === "replaced" && (await stat(finalPath).catch(() => undefined)) === undefined;
+      if (gone) await rename(leftover.path, finalPath);
+      else await rm(leftover.path, { recursive: true, force: true });
+    } catch {
+      // It stands in nobody's way: every run writes under a name of its own.
+    }
   }
 }
 
