@@ -132,34 +132,71 @@ export function keepAbove(out: usize, a: usize, n: i32, threshold: f64): void {
   }
 }
 
+// @ts-ignore: decorator
+@inline
+function listed(j: i32): usize {
+  return <usize>load<u32>(LIST_POINTERS + ((<usize>j) << 2));
+}
+
+/** All ones where x has the sign of the sum; 0 never has. */
+// @ts-ignore: decorator
+@inline
+function agreement(x: v128, positive: v128, zero: v128): v128 {
+  return v128.bitselect(f64x2.gt(x, zero), f64x2.lt(x, zero), positive);
+}
+
 /** The pointers and weights of the inputs lie in the list area. */
 export function signConsensus(sum: usize, weightSum: usize, inputs: i32, n: i32): void {
   const zero = f64x2.splat(0);
-  for (let i = 0; i < n; i += 2) {
+  const blocks = n & ~3;
+  for (let i = 0; i < blocks; i += 4) {
     const at = (<usize>i) << 3;
-    const last = i + 1 == n;
-    let total = zero;
+    let total0 = zero;
+    let total1 = zero;
     for (let j = 0; j < inputs; j++) {
-      const pointer = (<usize>load<u32>(LIST_POINTERS + ((<usize>j) << 2))) + at;
-      total = f64x2.add(total, last ? v128.load64_zero(pointer) : v128.load(pointer));
+      const pointer = listed(j) + at;
+      total0 = f64x2.add(total0, v128.load(pointer));
+      total1 = f64x2.add(total1, v128.load(pointer, 16));
     }
-    const positive = f64x2.ge(total, zero);
-    let agreed = zero;
-    let weights = zero;
+    const positive0 = f64x2.ge(total0, zero);
+    const positive1 = f64x2.ge(total1, zero);
+    let agreed0 = zero;
+    let agreed1 = zero;
+    let weights0 = zero;
+    let weights1 = zero;
     for (let j = 0; j < inputs; j++) {
-      const pointer = (<usize>load<u32>(LIST_POINTERS + ((<usize>j) << 2))) + at;
-      const x = last ? v128.load64_zero(pointer) : v128.load(pointer);
-      const agrees = v128.bitselect(f64x2.gt(x, zero), f64x2.lt(x, zero), positive);
-      agreed = f64x2.add(agreed, v128.and(x, agrees));
-      weights = f64x2.add(weights, v128.and(v128.load64_splat(LIST_WEIGHTS + ((<usize>j) << 3)), agrees));
+      const pointer = listed(j) + at;
+      const weight = v128.load64_splat(LIST_WEIGHTS + ((<usize>j) << 3));
+      const x0 = v128.load(pointer);
+      const x1 = v128.load(pointer, 16);
+      const agrees0 = agreement(x0, positive0, zero);
+      const agrees1 = agreement(x1, positive1, zero);
+      agreed0 = f64x2.add(agreed0, v128.and(x0, agrees0));
+      agreed1 = f64x2.add(agreed1, v128.and(x1, agrees1));
+      weights0 = f64x2.add(weights0, v128.and(weight, agrees0));
+      weights1 = f64x2.add(weights1, v128.and(weight, agrees1));
     }
-    if (last) {
-      store<f64>(sum + at, f64x2.extract_lane(agreed, 0));
-      store<f64>(weightSum + at, f64x2.extract_lane(weights, 0));
-    } else {
-      v128.store(sum + at, agreed);
-      v128.store(weightSum + at, weights);
+    v128.store(sum + at, agreed0);
+    v128.store(sum + at, agreed1, 16);
+    v128.store(weightSum + at, weights0);
+    v128.store(weightSum + at, weights1, 16);
+  }
+  for (let i = blocks; i < n; i++) {
+    const at = (<usize>i) << 3;
+    let total: f64 = 0;
+    for (let j = 0; j < inputs; j++) total += load<f64>(listed(j) + at);
+    const positive = total >= 0;
+    let agreed: f64 = 0;
+    let weights: f64 = 0;
+    for (let j = 0; j < inputs; j++) {
+      const x = load<f64>(listed(j) + at);
+      if (positive ? x > 0 : x < 0) {
+        agreed += x;
+        weights += load<f64>(LIST_WEIGHTS + ((<usize>j) << 3));
+      }
     }
+    store<f64>(sum + at, agreed);
+    store<f64>(weightSum + at, weights);
   }
 }
 
