@@ -63,7 +63,11 @@ function loadBlock(kernels: Kernels, values: Float64Array, dtype: DType, codes: 
 export function toFloat64(tensor: Tensor): Float64Array {
   requireValues(tensor.dtype, "toFloat64");
   const codes = contiguousData(tensor) as Codes;
-  if (codes instanceof BigInt64Array || codes instanceof BigUint64Array) return Float64Array.from(codes, Number);
+  if (codes instanceof BigInt64Array || codes instanceof BigUint64Array) {
+    const values = new Float64Array(codes.length);
+    for (let i = 0; i < codes.length; i++) values[i] = Number(codes[i]);
+    return values;
+  }
   if (isFloat(tensor.dtype) && tensor.dtype !== "float64" && tensor.dtype !== "float32") {
     const values = new Float64Array(codes.length);
     withKernels((kernels) => {
@@ -85,7 +89,11 @@ export function toFloat64(tensor: Tensor): Float64Array {
 export function toFloat32(tensor: Tensor): Float32Array {
   requireValues(tensor.dtype, "toFloat32");
   const codes = contiguousData(tensor) as Codes;
-  if (codes instanceof BigInt64Array || codes instanceof BigUint64Array) return Float32Array.from(codes, oddFloat64);
+  if (codes instanceof BigInt64Array || codes instanceof BigUint64Array) {
+    const values = new Float32Array(codes.length);
+    for (let i = 0; i < codes.length; i++) values[i] = oddFloat64(codes[i]);
+    return values;
+  }
   if (isFloat(tensor.dtype) && tensor.dtype !== "float64" && tensor.dtype !== "float32") {
     return transcode(codes, tensor.dtype, "float32", {}) as Float32Array;
   }
