@@ -95,7 +95,7 @@ async function fuzz(count: number, firstSeed: number): Promise<void> {
     const seed = firstSeed + i;
     const random = randomNumbers(seed);
     const file = mutate(validFile(random), random);
-    const before = performance.now();
+    const before = process.cpuUsage();
     let code = "opened";
     try {
       const checkpoint = await openSafetensors(bytesSource(file, "fuzz.safetensors"));
@@ -108,7 +108,9 @@ async function fuzz(count: number, firstSeed: number): Promise<void> {
       }
       code = error.code;
     }
-    slowest = Math.max(slowest, performance.now() - before);
+    // of the processor's time: a busy machine is no slow reader
+    const { user, system } = process.cpuUsage(before);
+    slowest = Math.max(slowest, (user + system) / 1000);
     codes.set(code, (codes.get(code) ?? 0) + 1);
   }
   const seconds = (performance.now() - start) / 1000;

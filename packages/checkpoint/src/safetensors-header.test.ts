@@ -60,21 +60,23 @@ test("a header of a hundred thousand tensors is read in 0.4 seconds", () => {
   });
   const header = new TextEncoder().encode(`{"__metadata__":{"format":"pt"},${entries.join(",")}}`);
   const size = 8 + header.length + 100_000 * 8388608;
+  // Time of the processor, not of the clock: what else the machine does must not count.
   const fastest = (run: () => void) => {
     const times = Array.from({ length: 3 }, () => {
-      const start = performance.now();
+      const before = process.cpuUsage();
       run();
-      return performance.now() - start;
+      const { user, system } = process.cpuUsage(before);
+      return (user + system) / 1000;
     });
     return Math.min(...times);
   };
   const ours = fastest(() => {
     expect(parseSafetensorsHeader(header, size, "big.safetensors").tensors.size).toBe(100_000);
   });
-  // On a slow or busy machine the engine's own parser, which checks nothing, is the measure.
+  // On a slow machine the engine's own parser, which checks nothing, is the measure.
   const engine = fastest(() => JSON.parse(new TextDecoder().decode(header)));
   expect(ours).toBeLessThan(Math.max(400, 2 * engine));
-});
+}, 120_000);
 
 test("a name of a megabyte does not end up in messages", async () => {
   const error = await parse(fileOf(`{"${"n".repeat(2 ** 20)}":${entry({ dtype: '"X"' })}}`, 8)).catch((e: Error) => e);
