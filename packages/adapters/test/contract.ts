@@ -197,7 +197,8 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
       }
       expect(seen).toBe(layer.out * layer.in);
       for (const [name, values] of Object.entries(added)) {
-        Array.from((wholeSums?.[name] as Tensor).data as Float64Array).forEach((value, i) => {
+        const expected = wholeSums?.[name] as Tensor;
+        Array.from(expected.data as Float64Array).forEach((value, i) => {
           expect(Math.abs(value - values[i])).toBeLessThan(1e-10);
         });
       }

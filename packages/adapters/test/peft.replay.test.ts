@@ -36,6 +36,13 @@ const area = fixtureArea("peft") ?? "";
 /** Absolute, of the folder's README; float32 weights that need no decomposition of the base. */
 const tolerance = 2e-6;
 
+/** Recorded cases; one that is skipped where they are not here. */
+function recorded(within: string): string[] {
+  const names = fixtureCases("peft", { within });
+  return names.length > 0 ? names : [absent];
+}
+const absent = "(no recorded cases here)";
+
 async function openBase(
   expected: Expected,
 ): Promise<{ checkpoint: Checkpoint; config: Record<string, unknown>; tensors: Map<string, Tensor> }> {
@@ -113,7 +120,8 @@ async function adapterOf(folder: string, name: string, context: TestContext): Pr
 }
 
 describe("adapters that PEFT merged", () => {
-  test.for(fixtureCases("peft", { within: "cases" }))("%s", async (name, context) => {
+  test.for(recorded("cases"))("%s", async (name, context) => {
+    if (name === absent) return context.skip("the references are not in this copy");
     const folder = join(area, "cases", name);
     const expected = readFixtureJson<Expected>(join(folder, "expected.json"));
     const adapter = await adapterOf(folder, name, context);
@@ -128,7 +136,8 @@ describe("adapters that PEFT merged", () => {
 });
 
 describe("several adapters folded in order", () => {
-  test.for(fixtureCases("peft", { within: "composed" }))("%s", async (name, context) => {
+  test.for(recorded("composed"))("%s", async (name, context) => {
+    if (name === absent) return context.skip("the references are not in this copy");
     const folder = join(area, "composed", name);
     const expected = readFixtureJson<Expected & { active: string[] }>(join(folder, "expected.json"));
     const adapters = await Promise.all(expected.active.map((each) => adapterOf(join(folder, each), name, context)));
@@ -139,7 +148,8 @@ describe("several adapters folded in order", () => {
 });
 
 describe("files come back unchanged byte for byte when they are written", () => {
-  test.for(fixtureCases("peft", { within: "cases" }))("%s", async (name, context) => {
+  test.for(recorded("cases"))("%s", async (name, context) => {
+    if (name === absent) return context.skip("the references are not in this copy");
     const folder = join(area, "cases", name);
     const adapter = await adapterOf(folder, name, context);
     const { config, weights } = await writeAdapter(adapter);
