@@ -1,7 +1,8 @@
-import { diffCheckpoints, type TensorDifference } from "@loomweight/checkpoint";
+import { type CheckpointDiff, diffCheckpoints, type TensorDifference } from "@loomweight/checkpoint";
 import { openCheckpoint } from "@loomweight/checkpoint/node";
 import type { CommandContext } from "../context.ts";
 import { formatCount, formatNumber, plural } from "../output/format.ts";
+import type { Reporter } from "../output/reporter.ts";
 import { formatTable } from "../output/table.ts";
 
 /** `loomweight diff A B`: compares two checkpoints tensor by tensor. */
@@ -15,26 +16,14 @@ export async function diff(
   try {
     const second = await openCheckpoint(b);
     try {
+      let done = 0;
+      const total = first.tensors.size;
       const difference = await diffCheckpoints(first, second, {
         signal,
-        onProgress: ({ bytesDone, bytesTotal }) =>
-          report.progress({ label: "comparing", done: bytesDone, total: bytesTotal }),
+        onTensor: () => report.progress({ label: "comparing", done: ++done, total }),
       });
       report.data({ a, b, ...difference });
-      const { tensors, onlyInA, onlyInB, incomparable } = difference;
-      const changed = tensors.filter(({ differing }) => differing > 0);
-      printTable(report, options.all === true ? tensors : changed);
-      for (const name of onlyInA) report.result(`only in ${a}: ${name}`);
-      for (const name of onlyInB) report.result(`only in ${b}: ${name}`);
-      for (const { name, shapeA, shapeB } of incomparable) {
-        report.result(`${name}: shapes differ, [${shapeA}] and [${shapeB}]`);
-      }
-      const rest = tensors.length - changed.length;
-      report.result(
-        changed.length + onlyInA.length + onlyInB.length + incomparable.length === 0
-          ? `equal: ${plural(tensors.length, "tensor")}`
-          : `${plural(changed.length, "tensor")} of ${tensors.length + incomparable.length} differ${rest === 0 ? "" : `, ${rest} equal`}`,
-      );
+      printDiff(report, difference, { a, b, all: options.all === true });
     } finally {
       await second.close();
     }
@@ -43,7 +32,22 @@ export async function diff(
   }
 }
 
-function printTable(report: CommandContext["report"], tensors: readonly TensorDifference[]): void {
+function printDiff(report: Reporter, difference: CheckpointDiff, given: { a: string; b: string; all: boolean }): void {
+  const { tensors, onlyInA, onlyInB, shapes } = difference;
+  const changed = tensors.filter(({ differing, dtypes }) => differing > 0 || dtypes.a !== dtypes.b);
+  printTable(report, given.all ? tensors : changed);
+  for (const name of onlyInA) report.result(`only in ${given.a}: ${oneName(name)}`);
+  for (const name of onlyInB) report.result(`only in ${given.b}: ${oneName(name)}`);
+  for (const { name, a, b } of shapes) report.result(`${oneName(name)}: shapes differ, [${a}] and [${b}]`);
+  const equal = tensors.length - changed.length;
+  report.result(
+    difference.equal
+      ? `equal: ${plural(tensors.length, "tensor")}`
+      : `${plural(changed.length, "tensor differs", "tensors differ")}, ${equal} equal`,
+  );
+}
+
+function printTable(report: Reporter, tensors: readonly TensorDifference[]): void {
   if (tensors.length === 0) return;
   const right = (title: string) => ({ title, align: "right" as const });
   const columns = [
@@ -52,15 +56,24 @@ function printTable(report: CommandContext["report"], tensors: readonly TensorDi
     right("relative L2"),
     right("cosine"),
     right("differing"),
-    { title: "dtypes" },
+    { title: "" },
   ];
-  const rows = tensors.map((each) => [
-    each.name,
-    formatNumber(each.maxAbs),
-    formatNumber(each.relativeL2),
-    each.cosine.toFixed(6),
-    `${formatCount(each.differing)} of ${formatCount(each.elements)}`,
-    each.dtypeA === each.dtypeB ? "" : `${each.dtypeA}, ${each.dtypeB}`,
+  const rows = tensors.map(({ name, values, differing, elements, dtypes, nonFinite }) => [
+    name,
+    values === undefined ? "" : formatNumber(values.maxAbs),
+    values === undefined ? "" : formatNumber(values.relativeL2),
+    values === undefined ? "" : values.cosine.toFixed(6),
+    `${formatCount(differing)} of ${formatCount(elements)}`,
+    [
+      dtypes.a === dtypes.b ? "" : `${dtypes.a} and ${dtypes.b}`,
+      nonFinite === 0 ? "" : `${formatCount(nonFinite)} not finite`,
+    ]
+      .filter((note) => note !== "")
+      .join(", "),
   ]);
   for (const line of formatTable(columns, rows, report.style.bold)) report.result(line);
+}
+
+function oneName(name: string): string {
+  return JSON.stringify(name);
 }

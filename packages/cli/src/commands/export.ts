@@ -1,5 +1,7 @@
-import type { ExportedFile } from "@loomweight/onnx-export";
-import { exportModel } from "@loomweight/onnx-export/node";
+import { isTask, type Task, tasks } from "@loomweight/models";
+import { checkDTypes, type ExportedFile } from "@loomweight/onnx-export";
+import { exportFolder } from "@loomweight/onnx-export/node";
+import { unknownName } from "@loomweight/tensor/errors";
 import type { CommandContext } from "../context.ts";
 import { formatBytes, formatDuration, formatNumber } from "../output/format.ts";
 import { formatTable } from "../output/table.ts";
@@ -13,13 +15,17 @@ export async function exportCommand(
   out: string,
 ): Promise<void> {
   const began = performance.now();
-  const exported = await exportModel(model, out, {
-    dtypes: options.dtype,
-    task: options.task,
+  const dtypes = checkDTypes(options.dtype);
+  const files = dtypes.length * (options.verify ? 2 : 1);
+  let done = 0;
+  const exported = await exportFolder(model, out, {
+    dtypes,
+    task: checkTask(options.task),
     verify: options.verify,
     force: options.force,
     signal,
-    onProgress: ({ label, done, total }) => report.progress({ label, done, total }),
+    onProgress: ({ step, file }) =>
+      report.progress({ label: step === "write" ? `writing ${file}` : "verifying", done: done++, total: files }),
   });
   const milliseconds = performance.now() - began;
   report.settle();
@@ -36,12 +42,24 @@ export async function exportCommand(
   report.data({ out, ...exported, milliseconds: Math.round(milliseconds) });
 }
 
-function fileRow({ name, bytes, verification }: ExportedFile): string[] {
+function checkTask(task: string | undefined): Task | undefined {
+  if (task === undefined || isTask(task)) return task;
+  throw unknownName({
+    kind: "task",
+    name: task,
+    known: tasks,
+    code: "INVALID_OPTION",
+    option: "--task",
+    fix: `There are ${tasks.join(", ")}.`,
+  });
+}
+
+function fileRow({ dtype, name, bytes, verification }: ExportedFile): string[] {
   const { ran, reason, maxDifference, largest, sameArgmax } = verification;
   const difference =
-    maxDifference === undefined
+    maxDifference === undefined || dtype === "fp32"
       ? ""
       : `${formatNumber(maxDifference)}${largest === undefined ? "" : ` of ${formatNumber(largest)}`}`;
-  const same = sameArgmax === undefined ? "" : `${(100 * sameArgmax).toFixed(0)} %`;
+  const same = sameArgmax === undefined || dtype === "fp32" ? "" : `${(100 * sameArgmax).toFixed(0)} %`;
   return [name, formatBytes(bytes), difference, same, ran ? "" : `not run: ${reason ?? "unknown"}`];
 }

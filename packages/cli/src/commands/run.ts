@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseJsonObject } from "@loomweight/checkpoint";
 import { openSession } from "@loomweight/graph/node";
-import { exportDTypes, modelFileName } from "@loomweight/onnx-export";
-import { exportModel } from "@loomweight/onnx-export/node";
+import { checkDTypes, exportDTypes, modelFileName } from "@loomweight/onnx-export";
+import { exportFolder } from "@loomweight/onnx-export/node";
 import { createRandom, LoomweightError, unknownName } from "@loomweight/tensor";
 import type { CommandContext } from "../context.ts";
 import { continuePrompt } from "../generate/continue-prompt.ts";
@@ -26,8 +26,8 @@ export async function runModel(
     const out = join(folder, "model");
     const dtype = options.dtype ?? "fp32";
     context.report.progress({ label: `exporting ${path} to run it once`, done: 0, total: 1 });
-    await exportModel(path, out, {
-      dtypes: [dtype],
+    await exportFolder(path, out, {
+      dtypes: checkDTypes([dtype]),
       task: "text-generation",
       verify: false,
       signal: context.signal,
