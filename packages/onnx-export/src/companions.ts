@@ -10,7 +10,8 @@ type Json = Readonly<Record<string, unknown>>;
 /**
  * The files that transformers.js reads beside the graphs, and those that travel along: tokenizer, processor and
  * generation settings, licence, README. config.json is not among them. What transformers.js would miss is filled in:
- * generation settings from config.json, a chat template that stands in a file of its own.
+ * generation settings from config.json, a chat template that stands in a file of its own, that text begins with a special
+ * token.
  */
 export async function companionsFor(
   folder: ModelFolder,
@@ -25,7 +26,7 @@ export async function companionsFor(
   }
   if (task === "image-classification" || files.has("preprocessor_config.json"))
     await checkProcessor(folder, files, warnings);
-  else await checkTokenizer(folder, files, warnings);
+  else await checkTokenizer(folder, task, files, warnings);
   return { files, warnings };
 }
 
@@ -37,6 +38,7 @@ function generationDefaults(config: Json): Json {
 
 async function checkTokenizer(
   folder: ModelFolder,
+  task: Task,
   files: Map<string, CompanionFile>,
   warnings: ExportWarning[],
 ): Promise<void> {
@@ -47,12 +49,29 @@ async function checkTokenizer(
       message: `${name} is missing, and transformers.js needs it: save the model's tokenizer in its fast form and copy the file here.`,
     });
   }
-  if (!files.has("tokenizer_config.json") || !files.has("chat_template.jinja")) return;
+  if (!files.has("tokenizer_config.json")) return;
   const settings = await folder.readJson("tokenizer_config.json");
-  if (settings.chat_template != null) return;
+  const added: Record<string, unknown> = {};
   // transformers.js reads the template from the tokenizer's settings only
-  const template = await folder.readText("chat_template.jinja");
-  files.set("tokenizer_config.json", { text: toJson({ ...settings, chat_template: template }) });
+  if (files.has("chat_template.jinja") && settings.chat_template == null) {
+    added.chat_template = await folder.readText("chat_template.jinja");
+  }
+  // its text-generation pipeline leaves special tokens out unless this says otherwise; transformers puts them in
+  const unsaid = settings.add_bos_token == null && settings.add_eos_token == null;
+  if (task === "text-generation" && unsaid && files.has("tokenizer.json")) {
+    if (putsTokensInFront((await folder.readJson("tokenizer.json")).post_processor)) added.add_bos_token = true;
+  }
+  if (Object.keys(added).length > 0) {
+    files.set("tokenizer_config.json", { text: toJson({ ...settings, ...added }) });
+  }
+}
+
+/** Whether a tokenizer's post-processor puts special tokens in front of a single text. */
+function putsTokensInFront(processor: unknown): boolean {
+  if (typeof processor !== "object" || processor === null) return false;
+  const { processors, single } = processor as Json;
+  if (Array.isArray(processors)) return processors.some(putsTokensInFront);
+  return Array.isArray(single) && typeof single[0] === "object" && single[0] !== null && "SpecialToken" in single[0];
 }
 
 async function checkProcessor(
