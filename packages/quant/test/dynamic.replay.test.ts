@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { openOnnxFile } from "@loomweight/graph/node";
 import { describe, test } from "vitest";
 import { type DynamicOptions, quantizeDynamic } from "../src/index.ts";
-import { expectInitializers, expectNodes, recordedSet } from "./recorded.ts";
+import { expectInitializers, expectNodes, expectOutput, recordedSet, runInThread } from "./recorded.ts";
 
 /** `quantize_dynamic(weight_type=QInt8, per_channel=False, …, extra_options={…})` as options of ours. */
 function optionsOf(call: string): DynamicOptions {
@@ -22,6 +22,8 @@ describe("dynamic int8", () => {
     const model = quantizeDynamic(opened.model, optionsOf(recorded.call as string));
     expectNodes(model, recorded.nodes);
     await expectInitializers(model, recorded.initializers, set.tensor);
+    const x = set.tensor(recorded.x as string);
+    expectOutput(await runInThread(model, { x }), set.tensor(recorded.output as string), 1e-2);
     await opened.close();
   });
 });
