@@ -43,14 +43,14 @@ type Source =
  */
 export function assemble(options: AssembleOptions): OnnxModel {
   const opset = options.opset ?? buildOpset;
-  const taken = new Set<string>();
+  const taken = createNames();
   for (const { kind, name = "" } of options.inputs) {
     if (kind !== "input" || taken.has(name)) throw duplicateName(name, kind !== "input");
-    taken.add(name);
+    taken.take(name);
   }
   for (const name of Object.keys(options.outputs)) {
     if (taken.has(name)) throw duplicateName(name, false);
-    taken.add(name);
+    taken.take(name);
   }
   const weights = new Weights(taken);
   const { placed, canonical } = place(options, weights);
@@ -150,7 +150,7 @@ function nameAll(
   placed: readonly Placed[],
   canonical: ReadonlyMap<GraphValue, GraphValue>,
   weights: Weights,
-  taken: Set<string>,
+  taken: Names,
 ): { nodes: OnnxNode[]; valueInfo: Map<string, ValueInfo>; outputs: ValueInfo[] } {
   const names = new Map<GraphValue, string>();
   for (const each of options.inputs) names.set(each, each.name ?? "");
@@ -160,15 +160,15 @@ function nameAll(
     if (!isTensor(real) && real.kind === "node" && !names.has(real)) names.set(real, name);
     else copies.push({ name, value: real });
   }
-  const nodeNames = new Set<string>();
+  const nodeNames = createNames();
   const nodes: OnnxNode[] = [];
   const valueInfo = new Map<string, ValueInfo>();
   for (const { node, inputs } of placed) {
-    const name = unique(node.name ?? `/${node.op}`, nodeNames);
+    const name = nodeNames.take(node.name ?? `/${node.op}`);
     const outputs = node.outputs.map((value, index) => {
       const named = names.get(value);
       if (named !== undefined) return named;
-      const made = unique(`${name}/output_${index}`, taken);
+      const made = taken.take(`${name}/output_${index}`);
       names.set(value, made);
       valueInfo.set(made, { name: made, dtype: value.dtype, shape: value.shape });
       return made;
@@ -183,7 +183,7 @@ function nameAll(
         ? weights.parameter(value)
         : (names.get(value) ?? "");
     const node = { op: "Identity", domain: "", inputs: [from], outputs: [name], attributes: {} };
-    nodes.push({ ...node, name: unique(`/${name}/Identity`, nodeNames) });
+    nodes.push({ ...node, name: nodeNames.take(`/${name}/Identity`) });
   }
   const outputs = Object.entries(options.outputs).map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
   return { nodes, valueInfo, outputs };
@@ -195,12 +195,27 @@ function sourceName(source: Source, names: ReadonlyMap<GraphValue, string>): str
   return names.get(source.value) as string; // operands are placed before what uses them
 }
 
-/** `name`, or with the first number that makes it new; remembers it. */
-export function unique(name: string, taken: Set<string>): string {
-  let result = name;
-  for (let i = 1; taken.has(result); i++) result = `${name}_${i}`;
-  taken.add(result);
-  return result;
+/** Names that are taken, and the next number of each that was wanted again. */
+export interface Names {
+  /** `name`, or with the first number that makes it new; it is taken from then on. */
+  take(name: string): string;
+  has(name: string): boolean;
+}
+
+export function createNames(taken: Iterable<string> = []): Names {
+  const used = new Set(taken);
+  const next = new Map<string, number>();
+  return {
+    has: (name) => used.has(name),
+    take(name) {
+      let result = name;
+      let number = next.get(name) ?? 1;
+      while (used.has(result)) result = `${name}_${number++}`;
+      if (result !== name) next.set(name, number);
+      used.add(result);
+      return result;
+    },
+  };
 }
 
 /** Initializers: parameters by name, constants by content. */
@@ -210,7 +225,7 @@ class Weights {
   private readonly seen = new Map<Tensor | GraphValue, string>();
   private readonly origins = new Map<string, string>();
 
-  constructor(private readonly taken: Set<string>) {}
+  constructor(private readonly taken: Names) {}
 
   constant(tensor: Tensor): string {
     const known = this.seen.get(tensor);
@@ -218,7 +233,7 @@ class Weights {
     const key = constantKey(tensor);
     const alike = this.constants.get(key) ?? [];
     const same = alike.find((each) => sameCodes(each.tensor, tensor));
-    const name = same?.name ?? unique(constantName(tensor), this.taken);
+    const name = same?.name ?? this.taken.take(constantName(tensor));
     if (same === undefined) {
       this.constants.set(key, [...alike, { name, tensor }]);
       this.initializers.set(name, { name, dtype: tensor.dtype, shape: tensor.shape, data: lazyTensor(tensor) });
@@ -235,7 +250,7 @@ class Weights {
       throw new LoomweightError({ code: "INVALID_NODE", problem: `parameter "${wanted}" has no data` });
     const origin = data.origin && JSON.stringify([wanted, data.origin, dtype, shape]);
     const shared = origin === undefined ? this.sameData(wanted, value) : this.origins.get(origin);
-    const name = shared ?? unique(wanted, this.taken);
+    const name = shared ?? this.taken.take(wanted);
     if (shared === undefined) {
       if (origin !== undefined) this.origins.set(origin, name);
       this.initializers.set(name, { name, dtype, shape: data.shape, data });

@@ -1,4 +1,4 @@
-export * from "./assemble.ts";
+export { type AssembleOptions, assemble, inputsOf } from "./assemble.ts";
 export * from "./attributes.ts";
 export { checkModel, sortNodes } from "./check.ts";
 export { type ReadOnnxOptions, readOnnx } from "./codec/read-onnx.ts";

@@ -1,5 +1,5 @@
 import type { Tensor } from "@loomweight/tensor";
-import { unique } from "./assemble.ts";
+import { createNames } from "./assemble.ts";
 import { lazyTensor } from "./inputs.ts";
 import type { Initializer, OnnxGraph, OnnxNode } from "./model.ts";
 import type { Attributes, LazyTensor } from "./value.ts";
@@ -31,11 +31,12 @@ export function indexGraph(graph: OnnxGraph): GraphIndex {
       else list.push(node);
     }
   }
+  const names = createNames(taken);
   return {
     producer: (value) => producers.get(value),
     consumers: (value) => consumers.get(value) ?? [],
     isOutput: (value) => outputs.has(value),
-    freshName: (name) => unique(name, taken),
+    freshName: names.take,
   };
 }
 

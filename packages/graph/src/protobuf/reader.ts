@@ -136,7 +136,7 @@ function dataView(cursor: Cursor, length: number): DataView {
 /** Skips the value of a field. */
 export function skip(cursor: Cursor, field: Field): void {
   if (field.type === varintType) readHalves(cursor);
-  else if (field.type === lengthType) cursor.at += readLength(cursor);
+  else if (field.type === lengthType) readBytes(cursor);
   else if (field.type === fixed64Type) dataView(cursor, 8);
   else if (field.type === fixed32Type) dataView(cursor, 4);
   else throw malformed(cursor.file, `wire type ${field.type} does not exist in ONNX files`);
