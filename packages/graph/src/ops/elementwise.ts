@@ -148,7 +148,10 @@ export const binaryOps = /* @__PURE__ */ defineOps({
     kernel: "add",
     loop: (out, o, a, at, aStep, b, bt, bStep, count) => {
       if (aStep === 1 && bStep === 1) for (let i = 0; i < count; i++) out[o + i] = a[at + i] + b[bt + i];
-      else for (let i = 0; i < count; i++) out[o + i] = a[at + i * aStep] + b[bt + i * bStep];
+      else if (aStep === 1 && bStep === 0) {
+        const own = b[bt];
+        for (let i = 0; i < count; i++) out[o + i] = a[at + i] + own;
+      } else for (let i = 0; i < count; i++) out[o + i] = a[at + i * aStep] + b[bt + i * bStep];
     },
     big: (a, b) => a + b,
     dims: addDims,
@@ -158,7 +161,10 @@ export const binaryOps = /* @__PURE__ */ defineOps({
     kernel: "subtract",
     loop: (out, o, a, at, aStep, b, bt, bStep, count) => {
       if (aStep === 1 && bStep === 1) for (let i = 0; i < count; i++) out[o + i] = a[at + i] - b[bt + i];
-      else for (let i = 0; i < count; i++) out[o + i] = a[at + i * aStep] - b[bt + i * bStep];
+      else if (aStep === 1 && bStep === 0) {
+        const own = b[bt];
+        for (let i = 0; i < count; i++) out[o + i] = a[at + i] - own;
+      } else for (let i = 0; i < count; i++) out[o + i] = a[at + i * aStep] - b[bt + i * bStep];
     },
     big: (a, b) => a - b,
     dims: subtractDims,
@@ -168,7 +174,10 @@ export const binaryOps = /* @__PURE__ */ defineOps({
     kernel: "multiply",
     loop: (out, o, a, at, aStep, b, bt, bStep, count) => {
       if (aStep === 1 && bStep === 1) for (let i = 0; i < count; i++) out[o + i] = a[at + i] * b[bt + i];
-      else for (let i = 0; i < count; i++) out[o + i] = a[at + i * aStep] * b[bt + i * bStep];
+      else if (aStep === 1 && bStep === 0) {
+        const own = b[bt];
+        for (let i = 0; i < count; i++) out[o + i] = a[at + i] * own;
+      } else for (let i = 0; i < count; i++) out[o + i] = a[at + i * aStep] * b[bt + i * bStep];
     },
     big: (a, b) => a * b,
     dims: multiplyDims,

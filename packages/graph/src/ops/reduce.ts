@@ -94,8 +94,17 @@ function evaluateReduction(call: ConstantCall, fold: Fold): Tensor {
   const data = elementsOf(x);
   const out = new Float64Array(elementCount(kept)).fill(fold.first);
   const { step, last } = fold;
+  const kernels = fold.kernel === undefined ? undefined : kernelsHolding(data);
   walkRows(x.shape, strides, (_, count, [at, to], [fromStep, toStep]) => {
-    for (let i = 0; i < count; i++) out[to + i * toStep] = step(out[to + i * toStep], data[at + i * fromStep]);
+    if (kernels !== undefined && fold.kernel !== undefined && fromStep === 1 && toStep === 0) {
+      out[to] = step(out[to], kernels[fold.kernel](data.subarray(at, at + count)));
+    } else if (toStep === 0) {
+      let total = out[to];
+      for (let i = 0; i < count; i++) total = step(total, data[at + i * fromStep]);
+      out[to] = total;
+    } else {
+      for (let i = 0; i < count; i++) out[to + i * toStep] = step(out[to + i * toStep], data[at + i * fromStep]);
+    }
   });
   const perResult = elementCount(x.shape) / Math.max(1, out.length);
   if (last !== undefined) for (let i = 0; i < out.length; i++) out[i] = last(out[i], perResult);
