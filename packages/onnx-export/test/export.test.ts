@@ -1,0 +1,237 @@
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type ModelFolder, openModelFromFiles, writeSafetensors } from "@loomweight/checkpoint";
+import { createOutputFolder, type FileOutputFolder } from "@loomweight/checkpoint/node";
+import { fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { ExportDType } from "../src/index.ts";
+import { type ExportModelOptions, exportModel } from "../src/node/index.ts";
+
+let root = "";
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "loomweight-export-test-"));
+});
+afterEach(async () => {
+  await rm(root, { recursive: true, force: true });
+});
+
+const config = {
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  hidden_size: 32,
+  intermediate_size: 64,
+  num_hidden_layers: 1,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  vocab_size: 40,
+  rope_theta: 10000,
+  tie_word_embeddings: true,
+  bos_token_id: 1,
+  eos_token_id: [2, 3],
+};
+
+const shapes = {
+  "model.embed_tokens.weight": [40, 32],
+  "model.layers.0.input_layernorm.weight": [32],
+  "model.layers.0.self_attn.q_proj.weight": [32, 32],
+  "model.layers.0.self_attn.k_proj.weight": [16, 32],
+  "model.layers.0.self_attn.v_proj.weight": [16, 32],
+  "model.layers.0.self_attn.o_proj.weight": [32, 32],
+  "model.layers.0.post_attention_layernorm.weight": [32],
+  "model.layers.0.mlp.gate_proj.weight": [64, 32],
+  "model.layers.0.mlp.up_proj.weight": [64, 32],
+  "model.layers.0.mlp.down_proj.weight": [32, 64],
+  "model.norm.weight": [32],
+};
+
+/** A small Llama with a fixed pattern of weights, and whatever other files. */
+async function tinyLlama(
+  files: Readonly<Record<string, unknown>> = {},
+  changed: { config?: Readonly<Record<string, unknown>>; nan?: string } = {},
+): Promise<ModelFolder> {
+  const tensors = new Map<string, Tensor>();
+  let seed = 1;
+  for (const [name, shape] of Object.entries(shapes)) {
+    const count = shape.reduce((product, size) => product * size, 1);
+    const data = Float32Array.from({ length: count }, () => {
+      seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+      return shape.length === 1 ? 1 : (seed / 2 ** 32 - 0.5) / 2;
+    });
+    if (name === changed.nan) data[0] = Number.NaN;
+    tensors.set(name, fromData("float32", data, shape));
+  }
+  const text = (value: unknown) => new TextEncoder().encode(typeof value === "string" ? value : JSON.stringify(value));
+  return openModelFromFiles(
+    new Map([
+      ["model.safetensors", writeSafetensors(tensors)],
+      ["config.json", text({ ...config, ...changed.config })],
+      ...Object.entries(files).map(([name, value]) => [name, text(value)] as const),
+    ]),
+  );
+}
+
+async function exported(folder: ModelFolder, options: ExportModelOptions, name = "web") {
+  const output: FileOutputFolder = await createOutputFolder(join(root, name));
+  const report = await exportModel(folder, output, options);
+  await output.commit();
+  const json = async (file: string) => JSON.parse(await readFile(join(root, name, file), "utf8"));
+  return { report, json, path: join(root, name) };
+}
+
+test("every dtype is written under the name transformers.js asks for, runs, and is near fp32", async () => {
+  const dtypes: ExportDType[] = ["fp32", "fp16", "q8", "int8", "uint8", "q4", "q4f16", "bnb4"];
+  const { report, path } = await exported(await tinyLlama(), { dtypes });
+  expect((await readdir(join(path, "onnx"))).sort()).toEqual(
+    ["", "_bnb4", "_fp16", "_int8", "_q4", "_q4f16", "_quantized", "_uint8"].map((suffix) => `model${suffix}.onnx`),
+  );
+  for (const { dtype, verification } of report.files) {
+    const limit = { fp32: 0, fp16: 0.005, q8: 0.1, int8: 0.1, uint8: 0.1, q4: 0.5, q4f16: 0.5, bnb4: 0.5 }[dtype];
+    expect(verification.ran, dtype).toBe(true);
+    expect(verification.maxDifference, dtype).toBeLessThanOrEqual(limit * (verification.largest ?? 0));
+  }
+  const weights = (dtype: ExportDType) => report.files.find((file) => file.dtype === dtype)?.weights ?? [];
+  expect(weights("fp32")).toEqual([]);
+  expect(weights("q4").map(({ name }) => name)).toContain("lm_head.weight");
+  for (const { name, sqnr } of weights("q4")) expect(sqnr, name).toBeGreaterThan(18);
+});
+
+test("the same model gives the same bytes", async () => {
+  const dtypes: ExportDType[] = ["fp32", "fp16", "q8", "q4"];
+  const one = await exported(await tinyLlama(), { dtypes, verify: false }, "one");
+  const two = await exported(await tinyLlama(), { dtypes, verify: false }, "two");
+  for (const file of [...(await readdir(join(one.path, "onnx"))).map((name) => `onnx/${name}`), "config.json"]) {
+    expect(await readFile(join(two.path, file)), file).toEqual(await readFile(join(one.path, file)));
+  }
+});
+
+test("a tied head is not stored twice in fp32", async () => {
+  const { report } = await exported(await tinyLlama(), { dtypes: ["fp32"], verify: false });
+  const parameters = Object.values(shapes).reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const [fp32] = report.files;
+  expect(fp32.bytes).toBeGreaterThan(4 * parameters);
+  expect(fp32.bytes).toBeLessThan(4 * parameters + 4 * 40 * 32 + 20_000);
+});
+
+describe("config.json of an export", () => {
+  test("keeps the model's fields and says nothing when the defaults are there", async () => {
+    const { json } = await exported(await tinyLlama(), { dtypes: ["fp32", "q8"], verify: false });
+    expect(await json("config.json")).toEqual(config);
+  });
+
+  test("names a dtype when the default ones are missing", async () => {
+    const { json } = await exported(await tinyLlama(), { dtypes: ["q4f16"], verify: false });
+    expect((await json("config.json"))["transformers.js_config"]).toEqual({ dtype: "q4f16" });
+  });
+
+  test("counts the files of external data, which browsers cannot guess", async () => {
+    const { json, report } = await exported(await tinyLlama(), {
+      dtypes: ["fp32", "q8"],
+      externalData: true,
+      maxExternalBytes: 16_384,
+    });
+    expect(report.files[0].external).toEqual(["model.onnx_data", "model.onnx_data_1", "model.onnx_data_2"]);
+    expect(report.files[0].verification.ran).toBe(true);
+    const settings = (await json("config.json"))["transformers.js_config"];
+    expect(settings.use_external_data_format["model.onnx"]).toBe(3);
+    expect(settings.use_external_data_format["model_quantized.onnx"]).toBeGreaterThanOrEqual(1);
+  });
+});
+
+describe("files beside the graphs", () => {
+  test("generation settings are made from config.json when there are none, and kept when there are", async () => {
+    const made = await exported(await tinyLlama(), { dtypes: ["q4"], verify: false }, "made");
+    expect(await made.json("generation_config.json")).toEqual({ bos_token_id: 1, eos_token_id: [2, 3] });
+    const folder = await tinyLlama({ "generation_config.json": { top_k: 3 } });
+    const kept = await exported(folder, { dtypes: ["q4"], verify: false }, "kept");
+    expect(await kept.json("generation_config.json")).toEqual({ top_k: 3 });
+  });
+
+  test("a chat template of its own file is put where transformers.js reads it", async () => {
+    const folder = await tinyLlama({
+      "tokenizer.json": {},
+      "tokenizer_config.json": { tokenizer_class: "LlamaTokenizer" },
+      "chat_template.jinja": "{{ messages }}",
+    });
+    const { json, report } = await exported(folder, { dtypes: ["q4"], verify: false });
+    expect(await json("tokenizer_config.json")).toEqual({
+      tokenizer_class: "LlamaTokenizer",
+      chat_template: "{{ messages }}",
+    });
+    expect(report.companions).toContain("chat_template.jinja");
+    expect(report.warnings.map(({ code }) => code)).toEqual(["SLOW_ON_WASM"]);
+  });
+
+  test("a first token that the tokenizer adds is asked for, unless the settings already say", async () => {
+    const single = [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }];
+    const tokenizer = { post_processor: { type: "Sequence", processors: [{ type: "TemplateProcessing", single }] } };
+    const asked = await tinyLlama({ "tokenizer.json": tokenizer, "tokenizer_config.json": {} });
+    const one = await exported(asked, { dtypes: ["q4"], verify: false }, "one");
+    expect(await one.json("tokenizer_config.json")).toEqual({ add_bos_token: true });
+    const said = await tinyLlama({ "tokenizer.json": tokenizer, "tokenizer_config.json": { add_bos_token: false } });
+    const two = await exported(said, { dtypes: ["q4"], verify: false }, "two");
+    expect(await two.json("tokenizer_config.json")).toEqual({ add_bos_token: false });
+  });
+
+  test("missing tokenizer files are warned of, and what is not on the allow-list stays behind", async () => {
+    const folder = await tinyLlama({ "modeling_x.py": "import os", LICENSE: "free" });
+    const { report, path } = await exported(folder, { dtypes: ["fp32"], verify: false });
+    expect(report.warnings.filter(({ code }) => code === "MISSING_TOKENIZER")).toHaveLength(2);
+    expect((await readdir(path)).sort()).toEqual(["LICENSE", "config.json", "generation_config.json", "onnx"]);
+  });
+});
+
+describe("an export that cannot be right is refused and leaves nothing", () => {
+  async function refusal(folder: ModelFolder, options: ExportModelOptions): Promise<LoomweightError> {
+    const output = await createOutputFolder(join(root, "web"));
+    try {
+      await exportModel(folder, output, options);
+    } catch (error) {
+      await output.discard();
+      expect(await readdir(root)).toEqual([]);
+      expect(error).toBeInstanceOf(LoomweightError);
+      return error as LoomweightError;
+    }
+    throw new Error("it was exported");
+  }
+
+  test("an unknown dtype", async () => {
+    const error = await refusal(await tinyLlama(), { dtypes: ["q5" as ExportDType] });
+    expect(error.code).toBe("INVALID_OPTION");
+    expect(error.message).toMatch(/"q5".*Did you mean "q4"/);
+  });
+
+  test("no dtype at all", async () => {
+    expect((await refusal(await tinyLlama(), { dtypes: [] })).code).toBe("INVALID_OPTION");
+  });
+
+  test("a weight that is not finite, found when it is quantized", async () => {
+    const name = "model.layers.0.mlp.up_proj.weight";
+    const error = await refusal(await tinyLlama({}, { nan: name }), { dtypes: ["q4"] });
+    expect(error.code).toBe("NON_FINITE_WEIGHT");
+    expect(error.message).toContain(name);
+  });
+
+  test("a weight that is not finite, found when the fp32 file is run", async () => {
+    const folder = await tinyLlama({}, { nan: "model.layers.0.mlp.up_proj.weight" });
+    const error = await refusal(folder, { dtypes: ["fp32"] });
+    expect(error.code).toBe("VERIFICATION_FAILED");
+    expect(error.message).toContain("model.onnx");
+  });
+
+  test("a task of another kind of model", async () => {
+    expect((await refusal(await tinyLlama(), { task: "fill-mask" })).code).toBe("UNSUPPORTED_TASK");
+  });
+});
+
+test("an export is stopped between two weights", async () => {
+  const output = await createOutputFolder(join(root, "web"));
+  const controller = new AbortController();
+  const onProgress = () => controller.abort(new Error("enough"));
+  const folder = await tinyLlama();
+  await expect(
+    exportModel(folder, output, { dtypes: ["fp32"], signal: controller.signal, onProgress }),
+  ).rejects.toThrow("enough");
+  expect(await readdir(join(output.path, "onnx"))).toEqual([]);
+  await output.discard();
+});
