@@ -224,3 +224,29 @@ test("an embedding with DoRA has its norms over the whole vocabulary, however it
   const slice = await folded.read("emb.weight", { range: { start: 12_345 * width, end: 12_347 * width } });
   expect(valuesOf(slice)).toEqual(values.slice(12_345 * width, 12_347 * width));
 });
+
+test("a row computed alone has the very bits that it has in the whole, before any rounding", async () => {
+  for (const [out, width, rank] of [
+    [37, 53, 5],
+    [129, 64, 16],
+    [20, 300, 33],
+  ]) {
+    const base = new Map<string, Tensor>([["m.proj.weight", weights("w", [out, width])]]);
+    for (const use_dora of [false, true]) {
+      const tensors = new Map<string, Tensor>([
+        ["base_model.model.m.proj.lora_A.weight", weights("a", [rank, width])],
+        ["base_model.model.m.proj.lora_B.weight", weights("b", [out, rank])],
+      ]);
+      if (use_dora) tensors.set("base_model.model.m.proj.lora_magnitude_vector", weights("m", [out]));
+      const config = { peft_type: "LORA", r: rank, lora_alpha: 7, use_dora, target_modules: ["proj"] };
+      const folded = await foldSmall(base, [adapterFolder(config, tensors)], { dtype: "float64" }, {});
+      const whole = await folded.readBytes("m.proj.weight");
+      for (let row = 0; row < out; row++) {
+        const [start, end] = [row * width * 8, (row + 1) * width * 8];
+        expect(
+          Buffer.compare(await folded.readBytes("m.proj.weight", { start, end }), whole.subarray(start, end)),
+        ).toBe(0);
+      }
+    }
+  }
+});

@@ -41,7 +41,7 @@ export const miss = defineAdapter({
   weight: (layer, { block }, given) => {
     if (given.mode === "bat") return add(layer.weight, batUpdate(layer, block, given));
     const shared = given.mode === "mini" ? repeatTo(block, 1, layer.out) : block;
-    return add(layer.weight, repeatTo(transpose(shared, [1, 0]), 1, layer.in));
+    return addToShards(layer, transpose(shared, [1, 0]), given.rank);
   },
   tiling: (_layer, { mode, rank, miniRank }) => ({ out: mode === "bat" ? rank : mode === "mini" ? miniRank : 1 }),
   files: {
@@ -89,6 +89,17 @@ function blockSizes(layer: LayerShape, given: MissOptions): number[] {
   return blockShape(layer, given).map((dim) =>
     typeof dim === "number" ? dim : dim === "out" ? layer.out : layer.out / given.rank,
   );
+}
+
+/** weight [out, in] + shared [out, rank] in every shard of `rank` columns; the last shard may be cut. */
+function addToShards(
+  layer: { readonly out: number; readonly in: number; readonly weight: Value },
+  shared: Value,
+  rank: number,
+): Value {
+  if (layer.in % rank !== 0) return add(layer.weight, repeatTo(shared, 1, layer.in));
+  const shards = reshape(layer.weight, [layer.out, layer.in / rank, rank]);
+  return reshape(add(shards, reshape(shared, [layer.out, 1, rank])), [layer.out, layer.in]);
 }
 
 /** x repeated along an axis and cut to `size`. */

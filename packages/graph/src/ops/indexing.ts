@@ -319,7 +319,7 @@ function padded(call: ConstantCall): Tensor {
   const out = allocate(dtype, elementCount(shape));
   const fill = call.inputs[2];
   if (fill !== undefined) (out as Float32Array).fill((contiguousData(fill) as Float32Array)[0]);
-  else if (floatOf(call, "value", 0) !== 0) throw badShape(call, "a fill value in an attribute is not computed here");
+  else if (floatOf(call, "value", 0) !== 0) (out as Float32Array).fill(floatOf(call, "value", 0)); // before opset 11
   const data = contiguousData(x);
   const source = (coordinate: number, size: number): number => {
     if (coordinate >= 0 && coordinate < size) return coordinate;

@@ -1,6 +1,7 @@
 import { allocate, type DType, elementCount, fromData, rowMajorStride, type Tensor } from "@loomweight/tensor";
 import { int, intOf } from "../attributes.ts";
 import { normalizeAxis, productOf, unknownDim } from "../dims.ts";
+import { kernelsHolding } from "../evaluate/kernel-memory.ts";
 import { bigElementsOf, elementsOf, isBig, tensorOf } from "../evaluate/numbers.ts";
 import { walkRows } from "../evaluate/walk.ts";
 import {
@@ -26,6 +27,8 @@ interface Fold {
   /** total ∘ next value */
   readonly step: (total: number, value: number) => number;
   readonly last?: (total: number, count: number) => number;
+  /** The same over a run of values in kernel memory. */
+  readonly kernel?: "sum";
   readonly big?: { readonly first: bigint | undefined; readonly step: (total: bigint, value: bigint) => bigint };
   /** All axes reduced: the result on sizes. */
   readonly dims?: (sizes: readonly Dim[]) => Dim;
@@ -215,6 +218,7 @@ function softmaxRule(logarithm: boolean): OpRule {
 export const reduceOps = /* @__PURE__ */ defineOps({
   ReduceSum: reduction({
     first: 0,
+    kernel: "sum",
     step: (total, value) => total + value,
     big: { first: 0n, step: (total, value) => total + value },
   }),
