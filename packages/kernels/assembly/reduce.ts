@@ -145,17 +145,13 @@ export function countWords(counts: usize, width: i32, a: usize, n: i32, low: i32
     // Words and low lie in 0 .. 2^31 - 1, so their difference does not overflow.
     const at = i32x4.sub(words, lows);
     aboves = i32x4.sub(aboves, i32x4.ge_s(at, widths));
-    const inside = i32x4.lt_u(at, widths);
-    if (v128.any_true(inside)) {
-      for (let lane = 0; lane < 4; lane++) {
-        const bits = load<u64>(a + ((<usize>lane) << 3));
-        const offset = <i32>((bits >> 32) & 0x7fffffff) - low;
-        if (<u32>offset < <u32>width) {
-          const place = counts + ((<usize>offset) << 2);
-          store<u32>(place, load<u32>(place) + 1);
-          lowBits |= <u32>bits;
-        }
-      }
+    let inside = i32x4.bitmask(i32x4.lt_u(at, widths));
+    while (inside != 0) {
+      const bits = load<u64>(a + ((<usize>ctz(inside)) << 3));
+      const place = counts + ((<usize>((<i32>((bits >> 32) & 0x7fffffff)) - low)) << 2);
+      store<u32>(place, load<u32>(place) + 1);
+      lowBits |= <u32>bits;
+      inside &= inside - 1;
     }
     a += 32;
   }
