@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { openOnnxFile } from "@loomweight/graph/node";
-import { describe, test } from "vitest";
+import { describe } from "vitest";
 import { type DynamicOptions, quantizeDynamic } from "../src/index.ts";
-import { expectInitializers, expectNodes, expectOutput, recordedSet, runInThread } from "./recorded.ts";
+import { expectInitializers, expectNodes, expectOutput, recordedSet, runInThread, testCases } from "./recorded.ts";
 
 /** `quantize_dynamic(weight_type=QInt8, per_channel=False, …, extra_options={…})` as options of ours. */
 function optionsOf(call: string): DynamicOptions {
@@ -17,7 +17,7 @@ function optionsOf(call: string): DynamicOptions {
 
 describe("dynamic int8", () => {
   const set = recordedSet("dynamic");
-  test.each(set.cases.map((each) => [each.name, each] as const))("%s", async (_, recorded) => {
+  testCases(set, async (recorded) => {
     const opened = await openOnnxFile(join(set.folder, recorded.model as string));
     const model = quantizeDynamic(opened.model, optionsOf(recorded.call as string));
     expectNodes(model, recorded.nodes);

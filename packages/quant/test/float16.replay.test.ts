@@ -3,7 +3,7 @@ import { openOnnxFile } from "@loomweight/graph/node";
 import { cast, fromData, type Tensor } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
 import { convertToFloat16, type Float16Options, toFloat16Clamped } from "../src/index.ts";
-import { expectNodes, expectOutput, type RecordedNode, recordedSet, runInThread } from "./recorded.ts";
+import { expectNodes, expectOutput, type RecordedNode, recordedSet, runInThread, testCases } from "./recorded.ts";
 
 interface Float16Case {
   readonly name: string;
@@ -29,7 +29,7 @@ function optionsOf(call: string): Float16Options {
 }
 
 describe("float16 models", () => {
-  test.each(set.cases.map((each) => [each.name, each] as const))("%s", async (_, recorded) => {
+  testCases(set, async (recorded) => {
     const opened = await openOnnxFile(join(set.folder, recorded.model));
     const options = optionsOf(recorded.call);
     const model = convertToFloat16(opened.model, options);

@@ -1,6 +1,6 @@
 import type { OnnxNode } from "@loomweight/graph";
 import type { Tensor } from "@loomweight/tensor";
-import { describe, expect, test } from "vitest";
+import { describe, expect } from "vitest";
 import { quantizeModelBnb4, quantizeWeightOnly } from "../src/index.ts";
 import { codeAt } from "../src/packing.ts";
 import {
@@ -11,6 +11,7 @@ import {
   type RecordedCase,
   recordedSet,
   runHere,
+  testCases,
 } from "./recorded.ts";
 
 interface BlockCase extends RecordedCase {
@@ -26,7 +27,7 @@ const matMul: OnnxNode = { op: "MatMul", domain: "", name: "mm", inputs: ["A", "
 
 describe("MatMulNBits and block QDQ", () => {
   const set = recordedSet<BlockCase>("matmul_nbits");
-  test.each(set.cases.map((each) => [each.name, each] as const))("%s", async (_, recorded) => {
+  testCases(set, async (recorded) => {
     const weight = set.tensor(recorded.weight);
     const A = set.tensor(recorded.A);
     const model = quantizeWeightOnly(oneOpModel(matMul, weight, A.dtype, ["m", A.shape[1]]), {
@@ -89,7 +90,7 @@ interface GatherCase extends RecordedCase {
 
 describe("GatherBlockQuantized", () => {
   const set = recordedSet<GatherCase>("gather_block_quantized");
-  test.each(set.cases.map((each) => [each.name, each] as const))("%s", async (_, recorded) => {
+  testCases(set, async (recorded) => {
     const gather: OnnxNode = {
       op: "Gather",
       domain: "",
@@ -118,7 +119,7 @@ interface Bnb4Case extends RecordedCase {
 
 describe("MatMulBnb4", () => {
   const set = recordedSet<Bnb4Case>("matmul_bnb4");
-  test.each(set.cases.map((each) => [each.name, each] as const))("%s", async (_, recorded) => {
+  testCases(set, async (recorded) => {
     const weight = set.tensor(recorded.weight);
     const model = quantizeModelBnb4(oneOpModel(matMul, weight, "float32", ["m", weight.shape[0]]), {
       quantType: recorded.quantType === "NF4" ? "nf4" : "fp4",

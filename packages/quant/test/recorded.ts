@@ -12,7 +12,7 @@ import {
 import { openSession } from "@loomweight/graph/node";
 import { bytesOf, type DType, fromData, type Tensor, toFloat64 } from "@loomweight/tensor";
 import { InferenceSession, Tensor as OnnxTensor } from "onnxruntime-node";
-import { expect } from "vitest";
+import { expect, type TestContext, test } from "vitest";
 
 /** A node as the recorded tool wrote it. */
 export interface RecordedNode {
@@ -68,6 +68,15 @@ export function recordedSet<C = RecordedCase>(name: string): RecordedSet<C> {
       return found;
     },
   };
+}
+
+/** One test for each case; where the fixtures lack the set, one skipped test that says so. */
+export function testCases<C extends { readonly name: string }>(
+  set: RecordedSet<C>,
+  run: (recorded: C, context: TestContext) => Promise<void> | void,
+): void {
+  for (const each of set.cases) test(each.name, (context) => run(each, context));
+  if (set.cases.length === 0) test("recorded cases", (context) => context.skip("the fixtures do not hold this set"));
 }
 
 /** The graph that the recorded tools were given: one op on a constant `W` and an input `A`. */
