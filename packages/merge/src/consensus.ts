@@ -29,11 +29,7 @@ export function signConsensusMean(terms: readonly WeightedTaskVector[], normaliz
     weighted,
     (kernels, out, inputs, _start, [divisor]) => {
       kernels.signConsensus(out, divisor, inputs, weights);
-      if (!normalize) return;
-      for (let i = 0; i < out.length; i++) {
-        const by = divisor[i];
-        out[i] /= by < cancelled && by > -cancelled ? 1 : by;
-      }
+      if (normalize) kernels.divideUnlessSmall(out, out, divisor, cancelled);
     },
     1,
   );

@@ -1,3 +1,4 @@
+import { createRandom } from "@loomweight/kernels";
 import { LoomweightError } from "@loomweight/tensor";
 import { elementwise, type LazyTensor, scale } from "./lazy/lazy-tensor.ts";
 import { sumsAbs } from "./lazy/reduce.ts";
@@ -42,6 +43,28 @@ export async function keepMiddle(tensor: LazyTensor, density: number, gamma: num
   if (top === 0) return kept;
   const outliers = keepWithin(tensor, await selectLargest(tensor, top));
   return elementwise([kept, outliers], (kernels, out, [all, largest]) => kernels.subtract(out, all, largest));
+}
+
+/** What a random mask is keyed by: the same mask on every platform, for any tiles. */
+export interface MaskKey {
+  readonly seed: number;
+  readonly tensor: string;
+  /** Position of the model, so that models are thinned out independently. */
+  readonly model: number;
+}
+
+/** Keeps each entry with probability `density`, the others become 0. Yu et al. 2023, arXiv:2311.03099. */
+export function keepRandom(tensor: LazyTensor, density: number, { seed, tensor: name, model }: MaskKey): LazyTensor {
+  if (density >= 1) return tensor;
+  const { key } = createRandom(seed, `mask/${name}/${model}`);
+  return elementwise(
+    [tensor],
+    (kernels, out, [values], start, [mask]) => {
+      kernels.bernoulliMask(mask, key, start, density);
+      kernels.multiply(out, values, mask);
+    },
+    1,
+  );
 }
 
 /**

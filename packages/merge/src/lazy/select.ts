@@ -1,4 +1,5 @@
-import type { LazyTensor } from "./lazy-tensor.ts";
+import { LoomweightError } from "@loomweight/tensor";
+import { type LazyTensor, sourcesOf } from "./lazy-tensor.ts";
 import { valuesOf } from "./reduce.ts";
 import { type ElementRange, streamTiles } from "./stream.ts";
 
@@ -11,23 +12,24 @@ export interface MagnitudeCut {
   readonly lastIndex: number;
 }
 
-/** Buckets of one counting pass. */
-const bucketLimit = 1 << 18;
-/** High words of float64 magnitudes lie in [0, 2³¹): sign bit dropped. */
-const highWords = 0x80000000;
-/** A tensor is divided into so many segments, each with its own counts, so that ties are looked up in one of them. */
-const segmentCount = 16;
+/** Most words of a bracket that is counted. */
+const bracketLimit = 1 << 18;
+/** Upper words of float64 magnitudes lie in [0, 2³¹): sign bit dropped. */
+const words = 2 ** 31;
+/** Counts are noted after every segment, so that ties are looked up in one of them. */
+const segmentSize = 1 << 20;
+const maxSegments = 16;
 const sampleBlocks = 32;
-const sampleBlockSize = 1024;
+const sampleBlockSize = 512;
 /** Tensors up to this size are sorted whole. */
 const sortLimit = 65536;
 
 /**
  * The cut that keeps exactly the `keep` largest magnitudes of `tensor` (1 <= keep <= size), exactly, at any size.
  *
- * A sample brackets the cut; one pass counts what lies above the bracket and a histogram (by the high 32 bits of the
- * float64 magnitudes) within it; a look at the one bucket that holds the cut finds the value and, among equals, the
- * last index kept. A missed bracket costs another pass, never exactness.
+ * A sample brackets the cut; one pass counts what lies above the bracket, and each upper half of a float64 within it;
+ * a look at the one count that holds the cut finds the value and, among equals, the last index kept. A bracket that
+ * is missed or too wide costs a pass more, never exactness.
  */
 export async function selectLargest(tensor: LazyTensor, keep: number): Promise<MagnitudeCut> {
   if (keep >= tensor.size) return { threshold: 0, lastIndex: tensor.size - 1 };
@@ -36,6 +38,10 @@ export async function selectLargest(tensor: LazyTensor, keep: number): Promise<M
 
 async function selectBySorting(tensor: LazyTensor, keep: number): Promise<MagnitudeCut> {
   const magnitudes = (await valuesOf(tensor)).map(Math.abs);
+  refuseNonFinite(
+    tensor,
+    magnitudes.findIndex((value) => !Number.isFinite(value)),
+  );
   const sorted = magnitudes.slice().sort(); // ascending
   const threshold = sorted[sorted.length - keep];
   let left = keep;
@@ -47,54 +53,48 @@ async function selectBySorting(tensor: LazyTensor, keep: number): Promise<Magnit
 
 /** The way of large tensors; exported so that tests can compare the two on small ones. */
 export async function selectByCounting(tensor: LazyTensor, keep: number): Promise<MagnitudeCut> {
-  let bracket = await sampleBracket(tensor, keep);
-  for (;;) {
-    const counted = await countBracket(tensor, bracket);
-    if (counted.above >= keep) {
-      bracket = { low: bracket.high, high: highWords };
-      continue;
-    }
-    const bucket = findBucket(counted, keep);
-    if (bucket === undefined) {
-      bracket = { low: 0, high: bracket.low };
-      continue;
-    }
-    if (counted.shift > 0) {
-      const low = bracket.low + bucket.index * 2 ** counted.shift;
-      bracket = { low, high: low + 2 ** counted.shift };
-      continue;
-    }
-    return resolveBucket(tensor, bracket.low + bucket.index, bucket, counted);
+  const sampled = await sampleBracket(tensor, keep);
+  let bracket = sampled.high - sampled.low <= bracketLimit ? sampled : await coarseBracket(tensor, keep);
+  let counted = await countBracket(tensor, bracket);
+  if (!holds(counted, keep)) {
+    bracket = await coarseBracket(tensor, keep);
+    counted = await countBracket(tensor, bracket);
   }
+  let kept = keep - counted.above;
+  let index = counted.counts.length - 1;
+  while (counted.counts[index] < kept) kept -= counted.counts[index--];
+  if (!counted.oneValueEach) return resolveByLowWord(tensor, bracket.low + index, kept);
+  const threshold = fromWords(bracket.low + index, 0);
+  // Zeros need no order: kept or not, they are zeros.
+  if (threshold === 0) return { threshold, lastIndex: tensor.size - 1 };
+  const segment = counted.cumulative.findIndex((counts) => counts[index] >= kept);
+  const before = segment === 0 ? 0 : counted.cumulative[segment - 1][index];
+  const lastIndex = await findOccurrence(tensor, counted.segments[segment], threshold, kept - before);
+  return { threshold, lastIndex };
 }
 
+/** Upper words [low, high). */
 interface Bracket {
-  /** High words [low, high). */
   readonly low: number;
   readonly high: number;
 }
 
 interface Counted {
+  /** Elements above the bracket. */
   readonly above: number;
-  readonly shift: number;
-  readonly total: Uint32Array;
-  /** Counts up to and including each segment. */
+  /** Per word of the bracket. */
+  readonly counts: Uint32Array;
+  /** The counts at the end of each segment. */
   readonly cumulative: readonly Uint32Array[];
   readonly segments: readonly ElementRange[];
-  /** Low words of everything in the bracket, or-ed: 0 means that a bucket holds one value only. */
-  readonly lowBits: number;
+  /** Whether all lower words are 0, so that a word stands for one value. */
+  readonly oneValueEach: boolean;
 }
 
-interface Bucket {
-  readonly index: number;
-  /** How many of the bucket's entries are kept. */
-  readonly kept: number;
-  readonly count: number;
-}
-
+/** Where the cut lies by a sample of evenly spread blocks; all words where the tensor is small. */
 async function sampleBracket(tensor: LazyTensor, keep: number): Promise<Bracket> {
   const { size } = tensor;
-  if (size <= sampleBlocks * sampleBlockSize) return { low: 0, high: highWords };
+  if (size <= sampleBlocks * sampleBlockSize) return { low: 0, high: words };
   const stride = Math.floor(size / sampleBlocks);
   const ranges = Array.from({ length: sampleBlocks }, (_, index) => {
     const start = index * stride + Math.floor((stride - sampleBlockSize) / 2);
@@ -115,15 +115,31 @@ async function sampleBracket(tensor: LazyTensor, keep: number): Promise<Bracket>
   const slack = 0.012 * sample.length + 8;
   const at = (index: number) => highWord(sample[Math.max(0, Math.min(sample.length - 1, Math.round(index)))]);
   const low = position - slack <= 0 ? 0 : at(position - slack);
-  const high = position + slack >= sample.length ? highWords : at(position + slack) + 1;
+  const high = position + slack >= sample.length ? words : at(position + slack) + 1;
   return { low, high };
 }
 
+/** The bracket of 2¹⁶ words that holds the cut, by counting the upper 16 bits of all magnitudes. */
+async function coarseBracket(tensor: LazyTensor, keep: number): Promise<Bracket> {
+  const { kernels } = tensor.engine;
+  let counts = new Uint32Array(0);
+  let digit = 0xffff;
+  await streamTiles([tensor], ([values]) => kernels.countMagnitudes(counts, values, 0, 0n), {
+    prepare: () => {
+      counts = allocateCounts(tensor, 65536);
+    },
+    finish: async () => {
+      let left = keep;
+      while (digit > 0 && counts[digit] < left) left -= counts[digit--];
+    },
+  });
+  return { low: digit * 65536, high: (digit + 1) * 65536 };
+}
+
 async function countBracket(tensor: LazyTensor, { low, high }: Bracket): Promise<Counted> {
-  const span = high - low;
-  const shift = Math.max(0, Math.ceil(Math.log2(span / bucketLimit)));
-  const total = new Uint32Array(Math.ceil(span / 2 ** shift));
-  const step = Math.max(1, Math.ceil(tensor.size / segmentCount));
+  const { kernels } = tensor.engine;
+  const width = high - low;
+  const step = Math.max(segmentSize, Math.ceil(tensor.size / maxSegments));
   const segments: ElementRange[] = [];
   for (let start = 0; start < tensor.size; start += step) {
     segments.push({ start, end: Math.min(tensor.size, start + step) });
@@ -131,59 +147,40 @@ async function countBracket(tensor: LazyTensor, { low, high }: Bracket): Promise
   const cumulative: Uint32Array[] = [];
   let above = 0;
   let lowBits = 0;
-  const last = high - 1;
-  const width = span - 1;
+  let live = new Uint32Array(0);
   await streamTiles(
     [tensor],
-    ([values]) => {
-      const words = new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
-      let over = 0;
-      for (let i = 1; i < words.length; i += 2) {
-        const word = words[i] & 0x7fffffff;
-        over += (last - word) >>> 31; // 1 where the word is above the bracket, without a branch
-        const offset = (word - low) | 0;
-        if (offset >= 0 && offset <= width) {
-          total[offset >>> shift]++;
-          lowBits |= words[i - 1];
-        }
-      }
-      above += over;
+    ([values], start) => {
+      const index = kernels.firstNonFinite(values);
+      refuseNonFinite(tensor, index < 0 ? index : start + index);
+      above += kernels.countWords(live, values, low);
     },
     {
       ranges: segments,
+      prepare: () => {
+        live = allocateCounts(tensor, width + 1);
+      },
       afterTile: ({ end }) => {
-        if (end === segments[cumulative.length].end) cumulative.push(shift === 0 ? total.slice() : total);
+        if (end === segments[cumulative.length].end) cumulative.push(live.slice(0, width));
+      },
+      finish: async () => {
+        lowBits = live[width];
       },
     },
   );
-  return { above, shift, total, cumulative, segments, lowBits };
+  return { above, counts: cumulative[cumulative.length - 1], cumulative, segments, oneValueEach: lowBits === 0 };
 }
 
-function findBucket({ total, above }: Counted, keep: number): Bucket | undefined {
-  let reached = above;
-  for (let index = total.length - 1; index >= 0; index--) {
-    if (reached + total[index] >= keep) return { index, kept: keep - reached, count: total[index] };
-    reached += total[index];
-  }
-  return undefined;
+function allocateCounts({ engine }: LazyTensor, entries: number): Uint32Array<ArrayBuffer> {
+  const block = engine.kernels.allocate(entries * 4);
+  return new Uint32Array(block.buffer, block.byteOffset, entries);
 }
 
-/** The exact cut among the entries whose high word is `word`. */
-async function resolveBucket(
-  tensor: LazyTensor,
-  word: number,
-  bucket: Bucket,
-  counted: Counted,
-): Promise<MagnitudeCut> {
-  if (counted.lowBits === 0) {
-    const threshold = fromWords(word, 0);
-    if (threshold === 0) return { threshold, lastIndex: tensor.size - 1 };
-    const segment = counted.cumulative.findIndex((counts) => counts[bucket.index] >= bucket.kept);
-    const before = segment === 0 ? 0 : counted.cumulative[segment - 1][bucket.index];
-    const lastIndex = await findOccurrence(tensor, counted.segments[segment], threshold, bucket.kept - before);
-    return { threshold, lastIndex };
-  }
-  return resolveByLowWord(tensor, word, bucket.kept);
+/** Whether the cut lies within the bracket that was counted. */
+function holds({ above, counts }: Counted, keep: number): boolean {
+  let total = above;
+  for (const count of counts) total += count;
+  return above < keep && total >= keep;
 }
 
 /** Flat index of the `wanted`-th entry (from 1) of `range` whose magnitude equals `threshold`. */
@@ -233,6 +230,18 @@ async function resolveByLowWord(tensor: LazyTensor, high: number, kept: number):
   const threshold = fromWords(high, prefix);
   const lastIndex = await findOccurrence(tensor, { start: 0, end: tensor.size }, threshold, left);
   return { threshold, lastIndex };
+}
+
+/** Infinities and NaN have no place in an order of magnitudes, and trimming must not hide them. */
+function refuseNonFinite(tensor: LazyTensor, index: number): void {
+  if (index < 0) return;
+  const sources = sourcesOf([tensor]);
+  throw new LoomweightError({
+    code: "NON_FINITE",
+    problem: `element ${index} is infinite or NaN in ${sources.map(({ model }) => model).join(" or ")}`,
+    tensor: sources[0]?.name,
+    fix: "Entries are kept by magnitude, which needs finite weights: repair the model or leave it out.",
+  });
 }
 
 function highWord(magnitude: number): number {

@@ -14,6 +14,8 @@ export type BlockConsumer = (values: readonly Float64Array[], start: number) => 
 export interface StreamOptions {
   /** Parts to visit, ascending; default the whole tensor. */
   readonly ranges?: readonly ElementRange[];
+  /** Called before the first tile: kernel memory allocated here lives until the pass ends. */
+  readonly prepare?: () => void;
   /** Called with each tile, before its blocks and after them; an awaited promise is back-pressure. */
   readonly beforeTile?: (tile: ElementRange) => Promise<void> | void;
   readonly afterTile?: (tile: ElementRange) => Promise<void> | void;
@@ -36,6 +38,7 @@ export async function streamTiles(
     await makeResident(engine, sources);
     const mark = engine.kernels.mark();
     try {
+      options.prepare?.();
       const program = compile(roots, engine.kernels, engine.blockSize);
       await runTiles(engine, program, sources, options.ranges ?? [{ start: 0, end: size }], consume, options);
     } finally {

@@ -1,9 +1,10 @@
 import { finite } from "@loomweight/tensor";
+import { arcFactors } from "../arc.ts";
 import { defineMergeMethod } from "../define.ts";
 import { weightedSum } from "../lazy/lazy-tensor.ts";
 import { gram } from "../lazy/reduce.ts";
 
-/** Closer to parallel than this, the arc is taken as a line. */
+/** Closer to parallel than this (either way), the arc is taken as a line. */
 const nearlyParallel = 0.9995;
 
 /**
@@ -21,10 +22,10 @@ export const slerp = defineMergeMethod({
   unequalShapes: "common",
   async merge({ base, models: [model] }, { t }) {
     if (model === undefined) return base;
-    const [[bb, bx], [, xx]] = await gram([base, model.tensor]);
-    const norms = unlessTiny(Math.sqrt(bb)) * unlessTiny(Math.sqrt(xx));
-    const cosine = bx / norms;
-    const [ofBase, ofModel] = Math.abs(cosine) > nearlyParallel ? [1 - t, t] : arc(Math.acos(cosine), t);
+    const [[bb, product], [, xx]] = await gram([base, model.tensor]);
+    const norms = [unlessTiny(Math.sqrt(bb)), unlessTiny(Math.sqrt(xx))] as const;
+    const isLine = (cosine: number) => Math.abs(cosine) > nearlyParallel;
+    const [ofBase, ofModel] = arcFactors({ norms, product, t, isLine });
     return weightedSum([
       { tensor: base, weight: ofBase },
       { tensor: model.tensor, weight: ofModel },
@@ -34,7 +35,3 @@ export const slerp = defineMergeMethod({
 
 /** A vector this short is left undivided: its direction is noise. */
 const unlessTiny = (norm: number) => (norm > 1e-8 ? norm : 1);
-
-function arc(angle: number, t: number): [number, number] {
-  return [Math.sin((1 - t) * angle) / Math.sin(angle), Math.sin(t * angle) / Math.sin(angle)];
-}

@@ -1,8 +1,8 @@
-import { boolean, finite, fraction } from "@loomweight/tensor";
+import { finite, fraction } from "@loomweight/tensor";
 import { signConsensusMean } from "../consensus.ts";
 import { defineMergeMethod } from "../define.ts";
-import { keepLargest, rescaleToL1 } from "../sparsify.ts";
-import { addTaskVector, taskVector } from "../task-vector.ts";
+import { keepLargest } from "../sparsify.ts";
+import { mergeTaskVectors, taskVectorOptions } from "../task-vector-merge.ts";
 
 /**
  * TIES: trim each task vector, elect one sign per entry, average the entries that agree with it.
@@ -20,23 +20,12 @@ export const ties = defineMergeMethod({
     weight: finite(undefined, "factor of this model's task vector"),
     density: fraction(1, "share of entries the task vector keeps, largest magnitude first"),
   },
-  options: {
-    lambda: finite(1, "scale of the merged task vector"),
-    normalize: boolean(true, "divide by the weights of the entries that agree"),
-    rescale: boolean(false, "restore the L1 norm that trimming took"),
-    int8Mask: boolean(false, "accepted for mergekit's recipes, without effect"),
-  },
+  options: taskVectorOptions({ normalize: true, rescale: false }),
   unequalShapes: "base",
-  async merge({ base, models }, { lambda, normalize, rescale }, { tensor }) {
-    if (models.length === 0) return base;
-    // Only keepLargest and rescaleToL1 read the sources here, a streamed pass each.
-    const terms = await Promise.all(
-      models.map(async ({ tensor: model, options }) => {
-        const dense = taskVector(model, base);
-        const trimmed = await keepLargest(dense, options.density, tensor);
-        return { taskVector: rescale ? await rescaleToL1(trimmed, dense) : trimmed, weight: options.weight };
-      }),
-    );
-    return addTaskVector(base, signConsensusMean(terms, normalize), lambda);
-  },
+  // Only keepLargest and the rescaling read the sources here, a streamed pass or two each.
+  merge: (sources, options, { tensor }) =>
+    mergeTaskVectors(sources, options, {
+      sparsify: (dense, model) => keepLargest(dense, model.options.density, tensor),
+      combine: signConsensusMean,
+    }),
 });

@@ -1,0 +1,82 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { testKernels, values } from "../../test/support.ts";
+import { tensorSource } from "../merge.ts";
+import { createEngine, type EngineOptions } from "./engine.ts";
+import { fromSource, type LazyTensor } from "./lazy-tensor.ts";
+import { type MagnitudeCut, selectByCounting, selectLargest } from "./select.ts";
+
+function lazy(numbers: readonly number[], sizes: Partial<EngineOptions> = {}): LazyTensor {
+  const engine = createEngine({ kernels: testKernels(), ...sizes });
+  return fromSource(tensorSource(values(numbers), "w", "test"), engine);
+}
+
+function kept(numbers: readonly number[], cut: MagnitudeCut): number[] {
+  return [...numbers.keys()].filter((i) => {
+    const magnitude = Math.abs(numbers[i]);
+    return magnitude > cut.threshold || (magnitude === cut.threshold && i <= cut.lastIndex);
+  });
+}
+
+/** By definition: sorted by magnitude, ties by index, the first ones. */
+function expected(numbers: readonly number[], keep: number): number[] {
+  return [...numbers.keys()]
+    .sort((a, b) => Math.abs(numbers[b]) - Math.abs(numbers[a]) || a - b)
+    .slice(0, keep)
+    .sort((a, b) => a - b);
+}
+
+const manyTies = fc.array(
+  fc.integer({ min: -6, max: 6 }).map((n) => n / 4),
+  { minLength: 1, maxLength: 300 },
+);
+const allDifferent = fc.array(fc.double({ noNaN: true, noDefaultInfinity: true }), { minLength: 1, maxLength: 300 });
+
+test("both ways of selecting keep exactly the largest, ties by the lower index", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.oneof(manyTies, allDifferent), fc.nat(), async (numbers, pick) => {
+      const keep = 1 + (pick % numbers.length);
+      const wanted = expected(numbers, keep);
+      // Zeros are zeros, kept or not.
+      const nonZero = (indices: number[]) => indices.filter((i) => numbers[i] !== 0);
+      for (const select of [selectLargest, selectByCounting]) {
+        const tensor = lazy(numbers, { blockSize: 16, tileElements: 32, residentBytes: 0 });
+        const found = kept(numbers, await select(tensor, keep));
+        tensor.engine.reset();
+        expect(nonZero(found)).toEqual(nonZero(wanted));
+      }
+    }),
+  );
+});
+
+test("large tensors are cut exactly, with and without ties, whatever the share", async () => {
+  const size = 300_000;
+  let state = 12345;
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+  const rough = Array.from({ length: size }, () => Math.round((random() + random() - 1) * 64) / 64);
+  // The first half is a thousand times smaller: no sample of blocks is like the whole.
+  const smooth = Array.from({ length: size }, (_, i) => (random() - 0.5) * (i < size / 2 ? 1e-3 : 1));
+  for (const numbers of [rough, smooth]) {
+    for (const keep of [1, 17, 30_000, 150_000, 150_007, 299_000, size]) {
+      const tensor = lazy(numbers);
+      const cut = await selectLargest(tensor, keep);
+      tensor.engine.reset();
+      const found = kept(numbers, cut);
+      const wanted = expected(numbers, keep);
+      const isNonZero = (i: number) => numbers[i] !== 0;
+      expect(found.filter(isNonZero)).toEqual(wanted.filter(isNonZero));
+    }
+  }
+});
+
+test("a tensor with NaN or infinity has no cut, and the message says which model", async () => {
+  for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    const tensor = lazy([1, 2, bad, 4]);
+    await expect(selectLargest(tensor, 2)).rejects.toThrow(/element 2 is infinite or NaN in test/);
+    await expect(selectByCounting(tensor, 2)).rejects.toThrow(/element 2 is infinite or NaN in test/);
+    tensor.engine.reset();
+  }
+});

@@ -1,0 +1,81 @@
+import { boolean, unitInterval } from "@loomweight/tensor";
+import { defineMergeMethod } from "../define.ts";
+import { elementwise, type LazyTensor, multiply } from "../lazy/lazy-tensor.ts";
+import { gram } from "../lazy/reduce.ts";
+import { selectLargest } from "../lazy/select.ts";
+import { streamTiles } from "../lazy/stream.ts";
+import { keepWithin } from "../sparsify.ts";
+import { taskVector } from "../task-vector.ts";
+
+/**
+ * SCE: select the entries that models disagree on most, weigh models by how much they changed, elect signs.
+ * τᵢ = modelᵢ − base; kept are the ⌊selectTopk · n⌋ entries of largest variance over the models (n: those that vary);
+ * pᵢ = mean(τᵢ²) over their sum; out = base + Σ agreeing pᵢ τᵢ / Σ agreeing pᵢ, the sign of Σ τᵢ elected per entry.
+ * float64, rounded once.
+ * Source: Wan et al. 2024 (FuseChat), arXiv:2408.07990.
+ * Differs from mergekit: where no entry is selected the result is the base; there a tensor of a wrong shape.
+ */
+export const sce = defineMergeMethod({
+  name: "sce",
+  source: "arXiv:2408.07990",
+  summary: "Selects entries by variance over the models, weighs models by their change, elects signs.",
+  needs: { base: "required", models: { min: 1 } },
+  inputOptions: {},
+  options: {
+    selectTopk: unitInterval(1, "share of the varying entries that is kept"),
+    int8Mask: boolean(false, "accepted for mergekit's recipes, without effect"),
+  },
+  unequalShapes: "refuse",
+  async merge({ base, models }, { selectTopk }) {
+    const dense = models.map(({ tensor }) => taskVector(tensor, base));
+    const kept = selectTopk < 1 ? await selectVarying(dense, selectTopk) : dense;
+    if (kept === undefined || base.size === 0) return base;
+    const products = await gram(kept);
+    const sizes = products.map((row, i) => row[i] / base.size);
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    // Changes this small say nothing about how much a model has to say.
+    const shares = sizes.map((size) => (total < 1e-6 ? 1 / sizes.length : size / total));
+    return elementwise([base, ...kept], (_, out, inputs) => {
+      for (let i = 0; i < out.length; i++) {
+        let vote = 0;
+        for (let model = 1; model < inputs.length; model++) vote += inputs[model][i];
+        let sum = 0;
+        let agreeing = 0;
+        for (let model = 1; model < inputs.length; model++) {
+          const change = inputs[model][i];
+          if (vote >= 0 ? change > 0 : change < 0) {
+            sum += shares[model - 1] * change;
+            agreeing += shares[model - 1];
+          }
+        }
+        out[i] = inputs[0][i] + sum / Math.max(agreeing, 1e-6) + (vote - vote); // a NaN shows in the result
+      }
+    });
+  },
+});
+
+/** The task vectors at the entries of largest variance; undefined where none is selected. */
+async function selectVarying(taskVectors: readonly LazyTensor[], share: number): Promise<LazyTensor[] | undefined> {
+  const spread = elementwise(taskVectors, (_, out, inputs) => {
+    const count = inputs.length;
+    for (let i = 0; i < out.length; i++) {
+      let sum = 0;
+      for (const values of inputs) sum += values[i];
+      const mean = sum / count;
+      let squares = 0;
+      for (const values of inputs) squares += (values[i] - mean) * (values[i] - mean);
+      out[i] = squares / count;
+    }
+  });
+  let varying = 0;
+  await streamTiles([spread], ([values]) => {
+    for (let i = 0; i < values.length; i++) if (values[i] !== 0) varying++;
+  });
+  const keep = Math.floor(varying * share);
+  if (keep === 0) return undefined;
+  const selected = keepWithin(spread, await selectLargest(spread, keep));
+  const mask = elementwise([selected], (_, out, [values]) => {
+    for (let i = 0; i < out.length; i++) out[i] = values[i] === 0 ? 0 : 1;
+  });
+  return taskVectors.map((tensor) => multiply(tensor, mask));
+}
