@@ -37,15 +37,17 @@ await mkdir(join(out, "members"), { recursive: true });
 heading("Merge, fold, export");
 await writeFile(`${out}/scribe.yml`, linearRecipe(["scribe-plays", "scribe-verse"], scribe, "bfloat16"));
 await writeFile(`${out}/glyph.yml`, linearRecipe(["glyph-rotated", "glyph-noisy"], glyph, "float32"));
-await step("merge", `${out}/scribe.yml`, `${out}/scribe-merged`);
-await step("merge", `${out}/glyph.yml`, `${out}/glyph-merged`);
-await step("fold", `${scribe}/scribe-base`, `${scribe}/scribe-lora-names`, "--out", `${out}/scribe-folded`);
-await step("export", `${out}/scribe-merged`, `${out}/scribe-web`, "--dtype", "fp32,q4");
-await step("export", `${out}/scribe-folded`, `${out}/scribe-folded-web`, "--dtype", "fp32");
-await step("export", `${out}/glyph-merged`, `${out}/glyph-web`, "--dtype", "fp32,q4");
+await step("merge plays + verse", "merge", `${out}/scribe.yml`, `${out}/scribe-merged`);
+await step("merge rotated + noisy", "merge", `${out}/glyph.yml`, `${out}/glyph-merged`);
+const adapter = `${scribe}/scribe-lora-names`;
+await step("fold the names adapter", "fold", `${scribe}/scribe-base`, adapter, "--out", `${out}/scribe-folded`);
+await step("export the merged text model", "export", `${out}/scribe-merged`, `${out}/scribe-web`, "--dtype", "fp32,q4");
+await step("export the folded one", "export", `${out}/scribe-folded`, `${out}/scribe-folded-web`, "--dtype", "fp32");
+await step("export the merged image model", "export", `${out}/glyph-merged`, `${out}/glyph-web`, "--dtype", "fp32,q4");
+console.log("");
 printTable(
   ["step", "time", "peak memory"],
-  steps.map(({ name, milliseconds, peakBytes }) => [name, formatDuration(milliseconds), formatBytes(peakBytes ?? 0)]),
+  steps.map(({ name, milliseconds, peakBytes }) => [name, formatDuration(milliseconds), formatBytes(peakBytes)]),
 );
 
 heading("What was written");
@@ -54,14 +56,13 @@ printTable(["file", "size"], await filesWritten());
 heading("Loss in nats per token on held-out text (lower is better)");
 const exportsOf = (models: Readonly<Record<string, string>>) => exportMembers(models);
 const textFiles = { ...(await exportsOf(texts)), "merged, 4-bit": `${out}/scribe-web/onnx/model_q4.onnx` };
-printScores(await scoreAll(textFiles, (file) => textLoss(file, `${scribe}/eval.safetensors`)), (loss) =>
-  loss.toFixed(3),
-);
+const losses = await scoreAll(textFiles, (file) => textLoss(file, `${scribe}/eval.safetensors`));
+printScores(losses, ["plays", "names", "verse"], (loss) => loss.toFixed(3));
 
 heading("Accuracy on digits (higher is better)");
 const imageFiles = { ...(await exportsOf(images)), "merged, 4-bit": `${out}/glyph-web/onnx/model_q4.onnx` };
 const accuracies = await scoreAll(imageFiles, (file) => imageAccuracy(file, `${glyph}/eval.safetensors`));
-printScores(accuracies, (share) => `${(100 * share).toFixed(1)} %`);
+printScores(accuracies, ["upright", "rotated", "noisy"], (share) => `${(100 * share).toFixed(1)} %`);
 
 heading('What they write after "JULIET:\\nGood" (transformers.js, greedy)');
 for (const [name, folder] of Object.entries(texts)) await sample(name, folderOf(name, folder), "fp32");
@@ -87,8 +88,9 @@ All of it in ${formatDuration(performance.now() - began)}. With your own folders
 
 and in your page or service: pipeline("text-generation", "web", { dtype: "q4" }).`);
 
-async function step(...words: string[]): Promise<void> {
-  steps.push(await runStep(words, out));
+async function step(name: string, ...words: string[]): Promise<void> {
+  console.log(`$ npx loomweight ${words.join(" ")}`);
+  steps.push(await runStep(name, words, out));
 }
 
 function heading(text: string): void {
@@ -100,8 +102,11 @@ function printTable(titles: readonly string[], rows: readonly (readonly string[]
   for (const line of formatTable(columns, rows)) console.log(line);
 }
 
-function printScores(rows: ReadonlyMap<string, Scores>, format: (score: number) => string): void {
-  const domains = Object.keys([...rows.values()][0] ?? {});
+function printScores(
+  rows: ReadonlyMap<string, Scores>,
+  domains: readonly string[],
+  format: (score: number) => string,
+): void {
   printTable(
     ["model", ...domains],
     [...rows].map(([name, scores]) => [name, ...domains.map((domain) => format(scores[domain]))]),

@@ -9,12 +9,12 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 export interface StepRecord {
   readonly name: string;
   readonly milliseconds: number;
-  /** Largest resident memory of its process, in bytes; undefined where it ran in the demo's own. */
-  readonly peakBytes: number | undefined;
+  /** Largest resident memory of its process, in bytes. */
+  readonly peakBytes: number;
 }
 
 /** Runs the `loomweight` command as a user would, in a process of its own, and measures it. Throws when it fails. */
-export async function runStep(words: readonly string[], output: string): Promise<StepRecord> {
+export async function runStep(name: string, words: readonly string[], output: string): Promise<StepRecord> {
   const peakFile = join(output, ".peak");
   const began = performance.now();
   await new Promise<void>((resolve, reject) => {
@@ -38,5 +38,5 @@ export async function runStep(words: readonly string[], output: string): Promise
   const milliseconds = performance.now() - began;
   const peakBytes = Number(await readFile(peakFile, "utf8"));
   await rm(peakFile);
-  return { name: `loomweight ${words.join(" ")}`, milliseconds, peakBytes };
+  return { name, milliseconds, peakBytes };
 }

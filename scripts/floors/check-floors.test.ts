@@ -78,6 +78,13 @@ test("an import that package.json does not declare is found; a test may use the 
   ]);
 });
 
+test("a subpath that the other package does not export is found", () => {
+  write("packages/high/src/index.ts", 'export * from "@loomweight/low/inner";\n');
+  expect(checkFloors(root, floors)).toEqual([
+    "packages/high/src/index.ts: imports @loomweight/low/inner, which @loomweight/low does not export",
+  ]);
+});
+
 test("a package without a floor and an import out of the package are found", () => {
   write("packages/other/package.json", JSON.stringify({ name: "@loomweight/other" }));
   write("packages/high/src/index.ts", 'export * from "../../low/src/index.ts";\n');

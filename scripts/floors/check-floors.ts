@@ -17,6 +17,8 @@ interface Workspace {
   /** Published name → its row. */
   readonly byName: ReadonlyMap<string, Floor>;
   readonly rootManifest: Manifest;
+  /** Published name → package.json. */
+  readonly manifests: ReadonlyMap<string, Manifest>;
 }
 
 /**
@@ -37,6 +39,7 @@ export function checkFloors(root: string, floors: readonly Floor[]): string[] {
     floors,
     byName: new Map(floors.map((floor) => [manifests.get(floor.folder)?.name ?? floor.folder, floor])),
     rootManifest: read(join(root, "package.json")),
+    manifests: new Map([...manifests.values()].map((manifest) => [manifest.name, manifest])),
   };
   const faults: string[] = [];
   for (const entry of readdirSync(join(root, "packages"), { withFileTypes: true })) {
@@ -82,6 +85,9 @@ function importFaults(workspace: Workspace, floor: Floor, manifest: Manifest): s
         continue;
       }
       if (name === undefined || name === manifest.name) continue;
+      if (!isExported(workspace.manifests.get(name), specifier.slice(name.length))) {
+        faults.push(`${place}: imports ${specifier}, which ${name} does not export`);
+      }
       const target = workspace.byName.get(name);
       if (target !== undefined && target.floor >= floor.floor) {
         faults.push(
@@ -93,6 +99,16 @@ function importFaults(workspace: Workspace, floor: Floor, manifest: Manifest): s
     }
   }
   return faults;
+}
+
+/** Whether a package of the workspace offers `subpath` ("" or "/node"); packages from elsewhere are not looked into. */
+function isExported(manifest: Manifest | undefined, subpath: string): boolean {
+  if (manifest === undefined) return true;
+  return Object.keys(manifest.exports ?? {}).some((offered) => {
+    const [before, after] = offered.split("*");
+    const wanted = `.${subpath}`;
+    return after === undefined ? offered === wanted : wanted.startsWith(before) && wanted.endsWith(after);
+  });
 }
 
 /** `node:` modules and `/node` entries of other packages that load with an entry meant for browsers too. */
