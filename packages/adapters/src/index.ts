@@ -1,3 +1,9 @@
+// methods:begin, written by `pnpm gen`
+export { dora } from "./methods/dora.ts";
+export { lora } from "./methods/lora.ts";
+export { miss } from "./methods/miss.ts";
+// methods:end
+
 export { adapterMethods } from "./catalogue.ts";
 export * from "./define.ts";
 export {
@@ -18,10 +24,11 @@ export {
   planFold,
 } from "./fold/plan.ts";
 export { type LayerKind, type LayerShape, layerOf } from "./layer.ts";
-export { type DoraOptions, dora } from "./methods/dora.ts";
-export { type LoraOptions, lora } from "./methods/lora.ts";
-export { type MissOptions, miss } from "./methods/miss.ts";
+export type { DoraOptions } from "./methods/dora.ts";
+export type { LoraOptions } from "./methods/lora.ts";
+export type { MissOptions } from "./methods/miss.ts";
 export type { AdaptedModule, Adapter } from "./peft/adapter.ts";
 export type { ConfigField, Json, KeySuffix, PeftConfig, PeftFormat } from "./peft/format.ts";
 export { openAdapter, type ReadAdapterOptions, readAdapter } from "./peft/read-adapter.ts";
 export { type AdapterFiles, writeAdapter } from "./peft/write-adapter.ts";
+export { adapterRandom } from "./random.ts";

@@ -1,0 +1,80 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileSetFromMap, openCheckpointFromFiles, writeSafetensors } from "@loomweight/checkpoint";
+import { expect, test } from "vitest";
+import * as main from "../src/index.ts";
+import * as node from "../src/node/index.ts";
+import { smallAdapter, smallConfig, smallModel } from "./small.ts";
+
+test("the public names are these", () => {
+  expect(Object.keys(main).sort()).toEqual([
+    "adapterMethods",
+    "adapterRandom",
+    "defineAdapter",
+    "dimSize",
+    "dora",
+    "foldAdapters",
+    "foldedCheckpoint",
+    "layerOf",
+    "lora",
+    "miss",
+    "openAdapter",
+    "openFolded",
+    "paramShape",
+    "planFold",
+    "readAdapter",
+    "writeAdapter",
+  ]);
+  expect(Object.keys(node).sort()).toEqual(["foldModel", "openAdapterFolder", "openFoldedFolders"]);
+});
+
+test("the examples of the README run as they are printed", async () => {
+  const root = mkdtempSync(join(tmpdir(), "loomweight-readme-"));
+  try {
+    const { config, tensors } = smallAdapter();
+    const files = {
+      "qwen2-0.5b/model.safetensors": writeSafetensors(smallModel()),
+      "qwen2-0.5b/config.json": new TextEncoder().encode(JSON.stringify(smallConfig)),
+      "my-lora/adapter_config.json": new TextEncoder().encode(JSON.stringify(config)),
+      "my-lora/adapter_model.safetensors": writeSafetensors(tensors),
+    };
+    for (const [name, bytes] of Object.entries(files)) {
+      mkdirSync(join(root, name, ".."), { recursive: true });
+      writeFileSync(join(root, name), bytes);
+    }
+    const given = (folder: string) =>
+      new Map(
+        Object.entries(files).flatMap(([name, bytes]) =>
+          name.startsWith(`${folder}/`) ? [[name.slice(folder.length + 1), bytes]] : [],
+        ),
+      );
+    const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
+    const [first, second] = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) =>
+      match[1]
+        .replace(/import \{([^}]*)\} from "([^"]*)";/g, 'const {$1} = packages["$2"];')
+        .replaceAll('"qwen2-0.5b', `"${root}/qwen2-0.5b`)
+        .replace('"my-lora"]', `"${root}/my-lora"]`),
+    );
+    const AsyncFunction = (async () => undefined).constructor as new (
+      ...parts: string[]
+    ) => (...values: unknown[]) => Promise<unknown>;
+    const lines: unknown[] = [];
+    const packages = {
+      "@loomweight/adapters": main,
+      "@loomweight/adapters/node": node,
+      "@loomweight/checkpoint": { fileSetFromMap, openCheckpointFromFiles },
+    };
+    await new AsyncFunction("packages", "console", first)(packages, {
+      log: (...line: unknown[]) => lines.push(...line),
+    });
+    expect(lines).toEqual(["4 tensors changed"]);
+    const run = new AsyncFunction("packages", "baseFiles", "adapterFiles", "config", `${second}; return weight;`);
+    expect(await run(packages, given("qwen2-0.5b"), given("my-lora"), smallConfig)).toMatchObject({
+      dtype: "float32",
+      shape: [4, 4],
+    });
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+});
