@@ -170,7 +170,13 @@ export function evaluateCall(
       fix: "Run it through a graph instead: `evaluate` of @loomweight/graph/node.",
     });
   }
-  return rule.evaluate({ ...call, types: types as ConstantCall["types"] });
+  const results = rule.evaluate({ ...call, types: types as ConstantCall["types"] });
+  if (results.length >= call.outputs) return results;
+  throw new LoomweightError({
+    code: "UNSUPPORTED_OP",
+    problem: `${rule.op} gives only its first ${results.length === 1 ? "output" : `${results.length} outputs`} for constants`,
+    node: call.name,
+  });
 }
 
 /** The type of a value; constants carry themselves. */

@@ -77,8 +77,9 @@ export function reshaped(tensor: Tensor, shape: readonly number[]): Tensor {
   return fromData<DType>(tensor.dtype, contiguousData(tensor), shape);
 }
 
-/** Another dtype as ONNX casts: floats to whole numbers truncate, whole numbers wrap, narrower floats round to even. */
-export function castTensor<D extends DType>(tensor: Tensor, dtype: D): Tensor<D> {
+/** Another dtype as ONNX casts: floats to whole numbers truncate, whole numbers wrap, narrower floats round to even; float8 saturates unless told otherwise. */
+export function castTensor<D extends DType>(tensor: Tensor, dtype: D, saturate = true): Tensor<D> {
+  if (dtype.startsWith("float8")) return cast(tensor, dtype, saturate ? { overflow: "saturate" } : {});
   const whole = !isFloat(dtype) && dtype !== "bool";
   return cast(tensor, dtype, whole ? { rounding: "truncate", overflow: "wrap" } : {});
 }

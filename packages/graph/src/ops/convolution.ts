@@ -1,6 +1,6 @@
 import { elementCount, type Tensor } from "@loomweight/tensor";
 import { float, int, intOf, ints, intsOf, text, textOf } from "../attributes.ts";
-import { addDims, divideDims, unknownDim } from "../dims.ts";
+import { addDims, divideDims, multiplyDims, unknownDim } from "../dims.ts";
 import { elementsOf, tensorOf } from "../evaluate/numbers.ts";
 import { applyOne, type ConstantCall, defineOps, knownElements, type OpCall, type OpRule, ruleOf } from "../op.ts";
 import type { Attributes, Dim, Value } from "../value.ts";
@@ -147,10 +147,28 @@ function evaluatePool(call: ConstantCall, kind: "max" | "average"): Tensor {
     counts[to]++;
   });
   if (kind === "average") {
-    const all = intOf(call, "count_include_pad", 0) === 1 ? elementCount(window.kernel) : undefined;
-    for (let i = 0; i < out.length; i++) out[i] /= all ?? counts[i];
+    const padded = intOf(call, "count_include_pad", 0) === 1 ? paddedCounts(x.shape, shape, window) : undefined;
+    for (let i = 0; i < out.length; i++) out[i] /= padded?.[i % padded.length] ?? counts[i];
   }
   return tensorOf(out, shape, dtype);
+}
+
+/** Cells of each window that lie inside x or its padding: ceil mode may reach beyond both. */
+function paddedCounts(shape: readonly number[], out: readonly number[], window: Window): number[] {
+  const [sizes, results] = [shape.slice(2), out.slice(2)];
+  const { kernel, strides, dilations, pads } = window;
+  const before = padBefore(window, sizes, results);
+  return Array.from({ length: elementCount(results) }, (_, to) => {
+    let [rest, count] = [to, 1];
+    for (let axis = sizes.length - 1; axis >= 0; axis--) {
+      const begin = (rest % results[axis]) * strides[axis] - before[axis];
+      rest = Math.floor(rest / results[axis]);
+      const end =
+        sizes[axis] + (typeof pads === "string" ? kernel[axis] * dilations[axis] : pads[axis + kernel.length]);
+      count *= Math.min(kernel[axis], Math.ceil((end - begin) / dilations[axis]));
+    }
+    return count;
+  });
 }
 
 /** Convolution, pooling, resizing: [batch, channels, spatial axes …]. */
@@ -213,7 +231,8 @@ export const convolutionOps = /* @__PURE__ */ defineOps({
       const given = intsOf(call, "output_shape");
       const spatial = shape.slice(2).map((size, axis): Dim => {
         if (given !== undefined) return given[axis];
-        if (typeof size !== "number" || typeof window.pads === "string") return unknownDim;
+        if (typeof window.pads === "string") return multiplyDims(size, window.strides[axis]);
+        if (typeof size !== "number") return unknownDim;
         const pads = window.pads[axis] + window.pads[axis + window.kernel.length];
         return (
           (size - 1) * window.strides[axis] +
@@ -272,7 +291,8 @@ export const convolutionOps = /* @__PURE__ */ defineOps({
       const out = [...shape];
       for (const [i, axis] of axes.entries()) {
         const size = shape[axis];
-        if (sizes !== undefined && sizes.length > 0) out[axis] = sizes[i];
+        const stretch = textOf(call, "keep_aspect_ratio_policy", "stretch") === "stretch";
+        if (sizes !== undefined && sizes.length > 0) out[axis] = stretch ? sizes[i] : unknownDim;
         else if (scales === undefined || typeof size !== "number") out[axis] = scales?.[i] === 1 ? size : unknownDim;
         else out[axis] = Math.floor(size * scales[i]);
       }

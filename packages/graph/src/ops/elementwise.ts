@@ -77,7 +77,7 @@ function evaluateBinary(call: ConstantCall, facts: Pick<BinaryFacts, "loop" | "b
   const [a, b] = call.inputs as [Tensor, Tensor];
   const { dtype, shape } = call.types[0];
   const strides = [broadcastStride(a.shape, shape), broadcastStride(b.shape, shape)];
-  if (isBig(dtype)) {
+  if (isBig(a.dtype) && isBig(b.dtype)) {
     const { big } = facts;
     if (big === undefined) throw noIntegers(call.op, dtype);
     const [x, y] = [bigElementsOf(a), bigElementsOf(b)];
@@ -109,6 +109,17 @@ function noIntegers(op: string, dtype: DType): LoomweightError {
 function divideBig(a: bigint, b: bigint): bigint {
   if (b === 0n) throw new LoomweightError({ code: "INVALID_OPERAND", problem: "Div: an integer is divided by zero" });
   return a / b;
+}
+
+/** a to the power b modulo 2^64, in time that does not depend on the size of the result. */
+function powBig(a: bigint, b: bigint): bigint {
+  if (b < 0n) return a === 1n ? 1n : a === -1n ? (b % 2n === 0n ? 1n : -1n) : 0n;
+  let [result, base] = [1n, a];
+  for (let rest = b; rest > 0n; rest >>= 1n) {
+    if (rest & 1n) result = BigInt.asIntN(64, result * base);
+    base = BigInt.asIntN(64, base * base);
+  }
+  return result;
 }
 
 const broadcastSamples: readonly Sample[] = [
@@ -205,12 +216,16 @@ export const binaryOps = /* @__PURE__ */ defineOps({
         shape: broadcast([inputOf(call, 0).shape, inputOf(call, 1).shape], call.op),
       },
     ],
-    evaluate: (call) => [
-      evaluateBinary(call, { loop: each((a, b) => (b === 2 ? a * a : a ** b)), big: (a, b) => a ** b }),
-    ],
+    evaluate: (call) => [evaluateBinary(call, { loop: each((a, b) => (b === 2 ? a * a : a ** b)), big: powBig })],
     samples: [
       { inputs: [{ shape: [2, 3], low: 0.1, high: 3 }, [3]] },
       { inputs: [[2, 3], { shape: [], values: [2] }] },
+      {
+        inputs: [
+          { shape: [3], dtype: "int64", values: [2, -3, 7] },
+          { shape: [3], values: [3, 3, 2] },
+        ],
+      },
     ],
   },
   Mod: {

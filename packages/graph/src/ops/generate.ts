@@ -10,7 +10,7 @@ import {
 import { int, intOf, tensorAttribute, tensorOf } from "../attributes.ts";
 import { divideDims, normalizeAxis, subtractDims, unknownDim } from "../dims.ts";
 import { copyCodes, elementsOf, numbersTensor } from "../evaluate/numbers.ts";
-import { applyOne, defineOps, integersOf, knownElements, knownNumbers, ruleOf } from "../op.ts";
+import { applyOne, defineOps, integersOf, knownElements, ruleOf } from "../op.ts";
 import type { Dim, Operand, Value } from "../value.ts";
 import { inputOf, sameDtype } from "./same-dtype.ts";
 import { shapeVector } from "./shape.ts";
@@ -140,7 +140,8 @@ export const generateOps = /* @__PURE__ */ defineOps({
     inputs: [3, 3],
     infer(call) {
       const indices = inputOf(call, 0);
-      const depth = knownNumbers(inputOf(call, 1))?.[0] ?? unknownDim;
+      const given = inputOf(call, 1).tensor;
+      const depth = given === undefined ? unknownDim : Math.trunc(elementsOf(given)[0]);
       const rank = indices.shape.length + 1;
       const axis = normalizeAxis(intOf(call, "axis", -1), rank, call.op);
       return [

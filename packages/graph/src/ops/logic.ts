@@ -33,6 +33,7 @@ function comparison(holds: (a: Comparable, b: Comparable) => boolean, logical: b
 }
 
 function comparable(tensor: Tensor): ArrayLike<Comparable> {
+  if (tensor.dtype === "string") return contiguousData(tensor) as unknown as ArrayLike<Comparable>; // === works on both
   return isBig(tensor.dtype) ? (contiguousData(tensor) as BigInt64Array) : elementsOf(tensor);
 }
 
@@ -136,7 +137,10 @@ export const logicOps = /* @__PURE__ */ defineOps({
       const known = dtype === "int64" || dtype === "int32" ? knownElements(call.inputs[0]) : undefined;
       return [{ dtype, shape, known }];
     },
-    evaluate: (call) => [castTensor(call.inputs[0] as Tensor, call.types[0].dtype)],
+    evaluate(call) {
+      const { dtype } = call.types[0];
+      return [castTensor(call.inputs[0] as Tensor, dtype, intOf(call, "saturate", 1) === 1)];
+    },
     samples: [
       { inputs: [{ shape: [4], values: [-1.7, 0, 2.5, 3.2] }], attributes: { to: int(7) } },
       { inputs: [{ shape: [4], values: [-1.7, 0, 2.5, 3.2] }], attributes: { to: int(9) } },

@@ -42,7 +42,9 @@ function reduction(fold: Fold): OpRule {
       const keep = intOf(call, "keepdims", 1) === 1;
       if (reducesNothing(call)) return [{ dtype, shape }];
       const given = call.inputs[1] !== undefined || call.attributes.axes !== undefined;
-      const axes = given ? axesOf(call, 1, shape.length) : shape.map((_, axis) => axis);
+      const all = shape.map((_, axis) => axis);
+      const named = given ? axesOf(call, 1, shape.length) : all;
+      const axes = named?.length === 0 ? all : named; // no axes named: all of them
       if (axes === undefined) return [{ dtype, shape: keep ? shape.map(() => unknownDim) : unknownRank(call, shape) }];
       const known = knownElements(call.inputs[0]);
       const out = keep
