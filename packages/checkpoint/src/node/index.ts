@@ -1,10 +1,12 @@
 export { fileSource } from "./file-source.ts";
 export { folderFileSet } from "./folder.ts";
+export type { JournalFacts } from "./journal.ts";
 export { openCheckpoint, openModel } from "./open.ts";
 export { diskFileSystem, type OutputFileSystem } from "./output-file-system.ts";
 export {
   createOutputFolder,
   type FileOutputFolder,
+  type JournalOptions,
   type OutputFolderOptions,
   withOutputFolder,
 } from "./output-folder.ts";

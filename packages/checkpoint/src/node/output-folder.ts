@@ -1,15 +1,25 @@
-import { rmdirSync, rmSync } from "node:fs";
-import { lstat, mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
-import { homedir } from "node:os";
-import { dirname, join, parse, relative, resolve, sep } from "node:path";
+import { rmSync } from "node:fs";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { LoomweightError } from "@loomweight/tensor";
 import type { ByteSource, OutputFolder, SafetensorsPlan, TensorWriter } from "../checkpoint.ts";
 import { checkPlainRelativePath } from "../file-names.ts";
 import { indexFileName } from "../plan.ts";
-import { diskFull, fileFault, isDiskFull, systemCode } from "./file-faults.ts";
+import { diskFull, fileFault, isDiskFull } from "./file-faults.ts";
+import { continueJournal, createJournal, type Journal, type JournalFacts, readJournal } from "./journal.ts";
+import { type JournaledWriter, journaledWriter } from "./journaled-writer.ts";
 import { diskFileSystem, type OutputFileSystem, syncFolder } from "./output-file-system.ts";
-import { findTemporaries, mayBeRunning, recoverLeftovers, temporaryPath } from "./temporary-names.ts";
+import { checkReplaceable, makeFolders, putInPlace, removeEmptyFolders } from "./output-place.ts";
+import {
+  findTemporaries,
+  journalName,
+  outputName,
+  recoverLeftovers,
+  type Temporary,
+  temporaryPath,
+} from "./temporary-names.ts";
 import { createTensorWriter, type FileTensorWriter, writeAll } from "./tensor-writer.ts";
+import { isAbandoned, takeUnfinished, type Unfinished } from "./unfinished.ts";
 
 export interface OutputFolderOptions {
   /** Replace an existing output; default false. The old one stays until the new one is complete. */
@@ -18,11 +28,28 @@ export interface OutputFolderOptions {
   readonly lock?: boolean;
   /** Default the disk. */
   readonly fileSystem?: OutputFileSystem;
+  /** Makes the output one that can be continued after an interruption. */
+  readonly journal?: JournalOptions;
+}
+
+export interface JournalOptions {
+  /** What the output depends on, by name: only a run with equal facts continues it. */
+  readonly facts: JournalFacts;
+  /** Continue what an interrupted run left, where there is such; default false. */
+  readonly resume?: boolean;
+  /** Whether `withOutputFolder` keeps what is finished after this error; default never. */
+  readonly keepAfter?: (error: unknown) => boolean;
 }
 
 /** An `OutputFolder` on disk. */
 export interface FileOutputFolder extends OutputFolder {
+  /** With a journal: one writer for the whole folder, which knows what an earlier run finished. */
   createWriter(plan: SafetensorsPlan): Promise<FileTensorWriter>;
+  /**
+   * Closes the folder and leaves it as it is, to be continued by a later run (`journal: { resume: true }`). Without a
+   * journal, or where no tensor is finished, it is discarded. Gives the number of tensors kept.
+   */
+  suspend(): Promise<number>;
 }
 
 const copyBytes = 4 * 2 ** 20;
@@ -36,24 +63,35 @@ const copyBytes = 4 * 2 ** 20;
  * Folders that are clearly no output are never replaced: the root, the home folder, the working folder or one around
  * it, and whatever holds a `.git`.
  *
- * What killed runs left beside `finalPath` is removed. Throws `OUTPUT_EXISTS`, `OUTPUT_IN_USE`, `UNSAFE_OUTPUT`,
- * `NOT_PERMITTED`, `DISK_FULL`.
+ * With `journal` the temporary folder outlives a killed or suspended run, and a later one continues it tensor by tensor.
+ * What other killed runs left beside `finalPath` is removed. Throws `OUTPUT_EXISTS`, `OUTPUT_IN_USE`, `UNSAFE_OUTPUT`,
+ * `OUTPUT_UNFINISHED`, `RESUME_MISMATCH`, `NOT_PERMITTED`, `DISK_FULL`.
  */
 export async function createOutputFolder(
   finalPath: string,
   options: OutputFolderOptions = {},
 ): Promise<FileOutputFolder> {
-  const { force = false, lock = true, fileSystem = diskFileSystem() } = options;
+  const { force = false, lock = true, fileSystem = diskFileSystem(), journal } = options;
   const final = resolve(finalPath);
   await recoverLeftovers(final);
   await checkReplaceable(final, finalPath, force);
-  const path = temporaryPath(final, "partial");
-  const createdParent = await makeFolders(dirname(final), path, finalPath);
-  const folder = outputFolder({ path, final, finalPath, force, fileSystem, createdParent });
+  const taken = await takeUnfinished(final, finalPath, {
+    force,
+    resume: journal?.resume ?? false,
+    facts: journal?.facts,
+  });
+  const temporary = taken?.path ?? temporaryPath(final, journal === undefined ? "partial" : "resumable");
+  const createdParent = taken === undefined ? await makeFolders(dirname(final), temporary, finalPath) : undefined;
+  const path = journal === undefined ? temporary : join(temporary, outputName);
+  const parts = { temporary, path, final, finalPath, force, fileSystem, createdParent };
+  const folder = outputFolder({ ...parts, journal: await openJournal(parts, journal, taken) });
   if (lock) {
-    const others = (await findTemporaries(final)).filter((each) => each.path !== path && mayBeRunning(each));
+    const others: Temporary[] = [];
+    for (const each of await findTemporaries(final)) {
+      if (each.path !== temporary && !(await isAbandoned(each))) others.push(each);
+    }
     if (others.length > 0) {
-      await folder.discard();
+      await (taken === undefined ? folder.discard() : folder.suspend());
       throw new LoomweightError({
         code: "OUTPUT_IN_USE",
         file: finalPath,
@@ -66,7 +104,10 @@ export async function createOutputFolder(
   return folder;
 }
 
-/** Runs `work` with an output folder: committed when it returns, discarded when it throws. */
+/**
+ * Runs `work` with an output folder: committed when it returns, discarded when it throws (or suspended, where it has a
+ * journal and `keepAfter` says so).
+ */
 export async function withOutputFolder<T>(
   finalPath: string,
   options: OutputFolderOptions,
@@ -78,23 +119,64 @@ export async function withOutputFolder<T>(
     await folder.commit();
     return result;
   } catch (error) {
-    await folder.discard();
+    await (options.journal?.keepAfter?.(error) ? folder.suspend() : folder.discard());
     throw error;
   }
 }
 
+/** A journal in use, and what it said when it was opened. */
+interface OpenJournal {
+  readonly journal: Journal;
+  readonly finished: ReadonlySet<string>;
+}
+
+/** Begins the journal of a new output, or goes on with that of one taken over. */
+async function openJournal(
+  {
+    temporary,
+    path,
+    finalPath,
+    createdParent,
+  }: { temporary: string; path: string; finalPath: string; createdParent?: string },
+  options: JournalOptions | undefined,
+  taken: Unfinished | undefined,
+): Promise<OpenJournal | undefined> {
+  if (options === undefined) return undefined;
+  const file = join(temporary, journalName);
+  try {
+    if (taken !== undefined) {
+      return { journal: await continueJournal(file, taken.state), finished: taken.state.finished };
+    }
+    await mkdir(path);
+    const journal = await createJournal(file, options.facts);
+    await syncFolder(temporary);
+    return { journal, finished: new Set() };
+  } catch (cause) {
+    if (taken === undefined) {
+      await rm(temporary, { recursive: true, force: true });
+      removeEmptyFolders(dirname(temporary), createdParent);
+    }
+    if (isDiskFull(cause)) throw diskFull(finalPath, undefined, undefined, cause);
+    throw fileFault(cause, finalPath, "WRITE_FAILED", "writing the journal of the output failed");
+  }
+}
+
 function outputFolder(parts: {
+  /** The temporary sibling: `path` itself, or the folder around it where there is a journal. */
+  temporary: string;
   path: string;
   final: string;
   finalPath: string;
   force: boolean;
   fileSystem: OutputFileSystem;
   createdParent: string | undefined;
+  journal: OpenJournal | undefined;
 }): FileOutputFolder {
-  const { path, final, finalPath, force, fileSystem, createdParent } = parts;
+  const { temporary, path, final, finalPath, force, fileSystem, createdParent, journal } = parts;
   const writers = new Map<TensorWriter, "open" | "done">();
   const reserved = new Set<string>();
-  let state: "open" | "committed" | "discarded" = "open";
+  let state: "open" | "committed" | "discarded" | "suspended" = "open";
+  let journaled: JournaledWriter | undefined;
 
   const prepare = async (name: string): Promise<string> => {
     if (state !== "open") throw closedFolder(finalPath, state);
@@ -132,6 +214,41 @@ function outputFolder(parts: {
     }
   };
 
+  /** A writer for the plan; with a journal it continues what is there and keeps the journal. */
+  const openWriter = async (plan: SafetensorsPlan): Promise<FileTensorWriter> => {
+    if (journal === undefined) return createTensorWriter(path, plan, { fileSystem });
+    if (journaled !== undefined) {
+      throw new LoomweightError({
+        code: "FILE_EXISTS",
+        file: finalPath,
+        problem: "an output with a journal has one writer, and this one has it already",
+      });
+    }
+    try {
+      await removeOthers(path, new Set(plan.files.map(({ name }) => name)));
+      const writer = await createTensorWriter(path, plan, { fileSystem, finished: journal.finished });
+      // A line of the journal is worth something only where the files can be found again.
+      for (const each of [path, temporary, dirname(temporary)]) await syncFolder(each);
+      journaled = journaledWriter(writer, journal.journal);
+      return journaled;
+    } catch (cause) {
+      throw cause instanceof LoomweightError
+        ? cause
+        : fileFault(cause, finalPath, "WRITE_FAILED", "creating the output failed");
+    }
+  };
+  const closeAll = async () => {
+    await Promise.all([...writers.keys()].map((writer) => writer.abort()));
+    await journal?.journal.close();
+  };
+  const discard = async () => {
+    if (state === "committed" || state === "suspended") return;
+    state = "discarded";
+    await closeAll();
+    await rm(temporary, { recursive: true, force: true, maxRetries: 3 });
+    removeEmptyFolders(dirname(final), createdParent);
+  };
+
   return {
     path,
     finalPath,
@@ -144,7 +261,7 @@ function outputFolder(parts: {
     },
     async createWriter(plan) {
       if (state !== "open") throw closedFolder(finalPath, state);
-      const writer = await createTensorWriter(path, plan, { fileSystem });
+      const writer = await openWriter(plan);
       for (const { name } of plan.files) reserved.add(name);
       if (plan.index !== undefined) reserved.add(indexFileName(plan));
       const tracked: FileTensorWriter = {
@@ -175,26 +292,44 @@ function outputFolder(parts: {
         await putInPlace(path, final, finalPath, force);
         state = "committed";
         await syncFolder(dirname(final));
+        await journal?.journal.close();
+        // Without its output it is nothing: the next run would take it away.
+        if (journal !== undefined) await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
       } catch (cause) {
         throw cause instanceof LoomweightError
           ? cause
           : fileFault(cause, finalPath, "WRITE_FAILED", "putting the output in its place failed");
       }
     },
-    async discard() {
-      if (state === "committed") return;
-      state = "discarded";
-      await Promise.all([...writers.keys()].map((writer) => writer.abort()));
-      await rm(path, { recursive: true, force: true, maxRetries: 3 });
-      removeEmptyFolders(dirname(final), createdParent);
+    discard,
+    async suspend() {
+      if (state !== "open") return 0;
+      // What cannot be flushed any more (the disk may be the reason) is done again.
+      await journaled?.flush().catch(() => undefined);
+      await closeAll();
+      const kept = journal === undefined ? undefined : await readJournal(join(temporary, journalName));
+      if (kept === undefined || kept.finished.size === 0) {
+        await discard();
+        return 0;
+      }
+      state = "suspended";
+      await rename(temporary, temporaryPath(final, "resumable", { released: true }));
+      return kept.finished.size;
     },
     discardSync() {
-      if (state === "committed") return;
+      if (state === "committed" || state === "suspended") return;
       state = "discarded";
-      rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+      rmSync(temporary, { recursive: true, force: true, maxRetries: 3 });
       removeEmptyFolders(dirname(final), createdParent);
     },
   };
+}
+
+/** Removes what an earlier run wrote beside the weights: it is written again. */
+async function removeOthers(path: string, kept: ReadonlySet<string>): Promise<void> {
+  for (const name of await readdir(path)) {
+    if (!kept.has(name)) await rm(join(path, name), { recursive: true, force: true });
+  }
 }
 
 async function* piecesOf(source: ByteSource): AsyncIterable<Uint8Array> {
@@ -203,112 +338,11 @@ async function* piecesOf(source: ByteSource): AsyncIterable<Uint8Array> {
   }
 }
 
-/** Throws where `final` must not be written: something is there and `force` is not given, or it is no output at all. */
-async function checkReplaceable(final: string, shown: string, force: boolean): Promise<void> {
-  const found = await lstat(final).catch((cause: unknown) => {
-    if (systemCode(cause) === "ENOENT" || systemCode(cause) === "ENOTDIR") return undefined; // told when it is made
-    throw fileFault(cause, shown, "WRITE_FAILED", "looking at the output's place failed");
-  });
-  const inFinal = (path: string) => path === final || path.startsWith(final.endsWith(sep) ? final : final + sep);
-  const unsafe = (what: string) =>
-    new LoomweightError({
-      code: "UNSAFE_OUTPUT",
-      file: shown,
-      problem: `the output cannot replace ${what}`,
-      fix: "Give the name of a folder that is to be created.",
-    });
-  if (final === parse(final).root) throw unsafe("the root folder");
-  if (found === undefined) return;
-  const entries = found.isDirectory() ? await readdir(final) : undefined;
-  if (inFinal(process.cwd())) throw unsafe("the folder this runs in");
-  if (inFinal(homedir())) throw unsafe("the home folder");
-  if (entries?.length === 0) return;
-  if (!force) throw outputExists(shown);
-  if (entries?.includes(".git")) throw unsafe("a folder that holds a Git repository");
-}
-
-function outputExists(file: string): LoomweightError {
-  return new LoomweightError({
-    code: "OUTPUT_EXISTS",
-    file,
-    problem: "the output exists already",
-    fix: "Choose another name, remove it, or ask for it to be replaced (force).",
-  });
-}
-
-/** Makes the temporary folder and the folders above it; the topmost one that was made. */
-async function makeFolders(parent: string, path: string, shown: string): Promise<string | undefined> {
-  let created: string | undefined;
-  try {
-    created = await mkdir(parent, { recursive: true });
-    await mkdir(path);
-    return created;
-  } catch (cause) {
-    removeEmptyFolders(parent, created);
-    if (isDiskFull(cause)) throw diskFull(shown, undefined, undefined, cause);
-    const code = systemCode(cause);
-    if (code === "EEXIST" || code === "ENOTDIR") {
-      throw new LoomweightError({
-        code: "INVALID_PATH",
-        file: shown,
-        problem: "a part of the output's path is a file, not a folder",
-        cause,
-      });
-    }
-    throw fileFault(cause, shown, "WRITE_FAILED", "creating the output failed");
-  }
-}
-
-/** Removes the folders from `from` up to `top`, which this run made, as far as they are empty. */
-function removeEmptyFolders(from: string, top: string | undefined): void {
-  if (top === undefined) return;
-  for (let at = from; !relative(top, at).startsWith(".."); at = dirname(at)) {
-    try {
-      rmdirSync(at);
-    } catch {
-      return; // something else lies in it
-    }
-  }
-}
-
 async function syncTree(path: string): Promise<void> {
   for (const entry of await readdir(path, { withFileTypes: true })) {
     if (entry.isDirectory()) await syncTree(join(path, entry.name));
   }
   await syncFolder(path);
-}
-
-async function putInPlace(path: string, final: string, shown: string, force: boolean): Promise<void> {
-  await checkReplaceable(final, shown, force);
-  await rmdir(final).catch(() => undefined); // an empty folder makes room; anything else stays
-  const old = await lstat(final).catch(() => undefined);
-  if (old === undefined) {
-    await renameOrRefuse(path, final, shown);
-    return;
-  }
-  if (!force) throw outputExists(shown);
-  const aside = temporaryPath(final, "replaced");
-  await rename(final, aside);
-  try {
-    await renameOrRefuse(path, final, shown);
-  } catch (error) {
-    await rename(aside, final);
-    throw error;
-  }
-  await syncFolder(dirname(final));
-  // The new output is in place whether or not the old one can be removed at once; the next run tries again.
-  await rm(aside, { recursive: true, force: true, maxRetries: 3 }).catch(() => undefined);
-}
-
-async function renameOrRefuse(from: string, to: string, shown: string): Promise<void> {
-  try {
-    await rename(from, to);
-  } catch (cause) {
-    const code = systemCode(cause);
-    // Something appeared there in the meantime.
-    if (code === "ENOTEMPTY" || code === "EEXIST" || code === "ENOTDIR") throw outputExists(shown);
-    throw cause;
-  }
 }
 
 function closedFolder(file: string, state: string): LoomweightError {

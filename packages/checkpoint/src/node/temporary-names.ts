@@ -6,11 +6,18 @@ import { basename, dirname, join } from "node:path";
 
 /**
  * Names of the temporary siblings of an output: `.merged.loomweight-<kind>-<host>-<pid>-<started>-<random>`. The name
- * says which process it belongs to, so what a crashed run left behind is told from what a running one needs.
+ * says which process it belongs to, so what a crashed run left behind is told from what a running one needs. `partial`:
+ * an output being written, `replaced`: an old one on its way out, `resumable`: one being written with a journal, which a
+ * later run can continue.
  */
-export type TemporaryKind = "partial" | "replaced";
+export type TemporaryKind = "partial" | "replaced" | "resumable";
 
-interface Owner {
+/** Within a resumable folder: what becomes the output, and the journal. */
+export const outputName = "output";
+export const journalName = "journal";
+
+/** The process that a temporary sibling belongs to. */
+export interface Owner {
   readonly host: string;
   readonly pid: number;
   /** When the process began, in the system's ticks; "0" where the system does not say. */
@@ -24,9 +31,9 @@ export interface Temporary {
   readonly owner: Owner;
 }
 
-/** A new name of its own beside `finalPath`. */
-export function temporaryPath(finalPath: string, kind: TemporaryKind): string {
-  const { host, pid, started } = currentOwner();
+/** A new name of its own beside `finalPath`; `released`: it belongs to no process (any more). */
+export function temporaryPath(finalPath: string, kind: TemporaryKind, options: { released?: boolean } = {}): string {
+  const { host, pid, started } = options.released === true ? { host: hostTag(), pid: 0, started: "0" } : currentOwner();
   const random = randomUUID().slice(0, 8);
   return join(dirname(finalPath), `${prefix(finalPath)}${kind}-${host}-${pid}-${started}-${random}`);
 }
@@ -37,7 +44,7 @@ export async function findTemporaries(finalPath: string): Promise<Temporary[]> {
   const names = await readdir(dirname(finalPath)).catch(() => [] as string[]);
   return names.flatMap((name): Temporary[] => {
     if (!name.startsWith(start)) return [];
-    const parts = /^(partial|replaced)-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}$/.exec(name.slice(start.length));
+    const parts = /^(partial|replaced|resumable)-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}$/.exec(name.slice(start.length));
     if (parts === null) return [];
     const [, kind, host, pid, started] = parts;
     const owner = { host, pid: Number(pid), started };
@@ -47,7 +54,8 @@ export async function findTemporaries(finalPath: string): Promise<Temporary[]> {
 
 /** Whether the process that made it may still run: one of another machine always may. */
 export function mayBeRunning({ owner }: Temporary): boolean {
-  if (owner.host !== hostTag()) return true;
+  if (owner.pid === 0) return false;
+  if (!isOfThisMachine(owner)) return true;
   try {
     process.kill(owner.pid, 0); // signal 0 only asks
   } catch (error) {
@@ -57,21 +65,33 @@ export function mayBeRunning({ owner }: Temporary): boolean {
   return started === "0" || owner.started === "0" || started === owner.started; // else the number was given again
 }
 
+/** Whether its process is one that this machine can ask after. */
+export function isOfThisMachine({ host }: Owner): boolean {
+  return host === hostTag();
+}
+
 /**
  * Clears up after runs that were killed: their half-written folders go, and an output they had moved aside to replace
- * it comes back where nothing has taken its place. What cannot be moved or removed (another user's) stays.
+ * it comes back where nothing has taken its place. What cannot be moved or removed (another user's) stays, and what can
+ * be continued.
  */
 export async function recoverLeftovers(finalPath: string): Promise<void> {
   for (const leftover of await findTemporaries(finalPath)) {
     if (mayBeRunning(leftover)) continue;
+    // Without its output a resumable folder is what a run killed right after its end left.
+    if (leftover.kind === "resumable" && (await exists(join(leftover.path, outputName)))) continue;
     try {
-      const gone = leftover.kind === "replaced" && (await stat(finalPath).catch(() => undefined)) === undefined;
+      const gone = leftover.kind === "replaced" && !(await exists(finalPath));
       if (gone) await rename(leftover.path, finalPath);
       else await rm(leftover.path, { recursive: true, force: true });
     } catch {
       // It stands in nobody's way: every run writes under a name of its own.
     }
   }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined;
 }
 
 function prefix(finalPath: string): string {

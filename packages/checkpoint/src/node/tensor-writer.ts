@@ -1,4 +1,4 @@
-import type { FileHandle } from "node:fs/promises";
+import { type FileHandle, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { LoomweightError } from "@loomweight/tensor";
 import type { SafetensorsPlan, TensorWriter } from "../checkpoint.ts";
@@ -10,25 +10,31 @@ import { diskFileSystem, type OutputFileSystem } from "./output-file-system.ts";
 
 /** A `TensorWriter` that also counts what other threads wrote. */
 export interface FileTensorWriter extends TensorWriter {
+  /** Tensors that an earlier run finished: they are not written again. Empty unless an output is continued. */
+  readonly finished: ReadonlySet<string>;
   /** Notes that another thread wrote these bytes (`openPositionalWriter`). Throws `ALREADY_WRITTEN`. */
   markWritten(name: string, start: number, end: number): void;
+  /**
+   * Notes that every write of a tensor has ended, for outputs that can be continued after an interruption. Throws
+   * `INCOMPLETE_OUTPUT` where bytes of it are missing.
+   */
+  complete(name: string): void;
+  /** Flushes the data of these files of the plan to disk. */
+  sync(files: Iterable<number>): Promise<void>;
 }
 
 /**
  * Creates the files of a plan in `folder` at their full size and writes tensors into them positionally: any order,
- * several writes at a time, each byte once. Free space is checked before anything is created.
+ * several writes at a time, each byte once. Free space is checked before anything is created. With `finished`, what an
+ * earlier run left there is continued: files that are as this run would have created them stay, with those tensors.
  * Throws `DISK_FULL`, `FILE_EXISTS`, and from `write`: `UNKNOWN_TENSOR`, `INVALID_RANGE`, `ALREADY_WRITTEN`.
  */
 export async function createTensorWriter(
   folder: string,
   plan: SafetensorsPlan,
-  options: { fileSystem?: OutputFileSystem } = {},
+  options: { fileSystem?: OutputFileSystem; finished?: ReadonlySet<string> } = {},
 ): Promise<FileTensorWriter> {
   const { fileSystem = diskFileSystem() } = options;
-  const needed = plan.files.reduce((total, { size }) => total + size, plan.index?.length ?? 0);
-  const free = await fileSystem.freeBytes(folder);
-  if (free !== undefined && free < needed) throw diskFull(folder, needed, free);
-
   const handles: FileHandle[] = [];
   const close = async () => {
     await Promise.all(handles.splice(0).map((handle) => handle.close()));
@@ -38,8 +44,24 @@ export async function createTensorWriter(
     isDiskFull(cause)
       ? diskFull(join(folder, file), needed, await fileSystem.freeBytes(folder), cause)
       : fileFault(cause, join(folder, file), "WRITE_FAILED", "writing failed");
+  const present = options.finished === undefined ? new Map() : await openFinishedFiles(folder, plan, fileSystem);
+  const finished = new Set<string>();
+  for (const [name, { file }] of plan.tensors) {
+    if (options.finished?.has(name) && present.has(file)) finished.add(name);
+  }
+  const held = [...present.values()].reduce((total, { bytesHeld }) => total + bytesHeld, 0);
+  const size = plan.files.reduce((total, file) => total + file.size, plan.index?.length ?? 0);
+  const needed = Math.max(0, size - held);
   try {
-    for (const file of plan.files) {
+    const free = await fileSystem.freeBytes(folder);
+    if (free !== undefined && free < needed) throw diskFull(folder, needed, free);
+    for (const [index, file] of plan.files.entries()) {
+      const known = present.get(index);
+      if (known !== undefined) {
+        handles.push(known.handle);
+        present.delete(index);
+        continue;
+      }
       try {
         const handle = await fileSystem.open(join(folder, file.name), "wx");
         handles.push(handle);
@@ -52,6 +74,7 @@ export async function createTensorWriter(
       }
     }
   } catch (error) {
+    await Promise.all([...present.values()].map(({ handle }) => handle.close()));
     await close();
     throw error;
   }
@@ -82,12 +105,14 @@ export async function createTensorWriter(
       throw await failed(cause, place.name);
     }
   };
+  for (const name of finished) claimRange(name, 0, plan.tensors.get(name)?.byteLength ?? 0);
   let open = true;
   const checkOpen = () => {
     if (!open) throw new LoomweightError({ code: "CLOSED", file: folder, problem: "the writer is closed" });
   };
   return {
     plan,
+    finished,
     async write(name, start, bytes) {
       checkOpen();
       const writing = writeRange(name, start, bytes);
@@ -102,10 +127,26 @@ export async function createTensorWriter(
       checkOpen();
       claimRange(name, start, end);
     },
+    complete(name) {
+      checkOpen();
+      const place = plan.tensors.get(name);
+      if (place === undefined) throw unknownTensor(name, folder, plan.tensors);
+      checkComplete(folder, new Map([[name, place]]), written);
+    },
+    async sync(files) {
+      checkOpen();
+      for (const file of files) {
+        try {
+          await handles[file].datasync();
+        } catch (cause) {
+          throw await failed(cause, plan.files[file].name);
+        }
+      }
+    },
     async finish() {
       checkOpen();
       await Promise.allSettled(pending); // writes that were not awaited
-      checkComplete(folder, plan, written);
+      checkComplete(folder, plan.tensors, written);
       for (const [file, handle] of handles.entries()) {
         try {
           await handle.sync();
@@ -191,11 +232,41 @@ export async function writeAll(handle: FileHandle, bytes: Uint8Array, position: 
   }
 }
 
-function checkComplete(folder: string, plan: SafetensorsPlan, written: ReadonlyMap<string, Coverage>): void {
+/** Files of the plan that an earlier run created, as far as they are what it would have created. The others go. */
+async function openFinishedFiles(
+  folder: string,
+  plan: SafetensorsPlan,
+  fileSystem: OutputFileSystem,
+): Promise<Map<number, { readonly handle: FileHandle; readonly bytesHeld: number }>> {
+  const present = new Map<number, { handle: FileHandle; bytesHeld: number }>();
+  for (const [index, { name, size, header }] of plan.files.entries()) {
+    const path = join(folder, name);
+    const handle = await fileSystem.open(path, "r+").catch(() => undefined);
+    if (handle !== undefined) {
+      const found = await handle.stat();
+      const begin = Buffer.alloc(header.length);
+      const { bytesRead } = await handle.read(begin, 0, begin.length, 0);
+      if (found.isFile() && found.size === size && bytesRead === begin.length && begin.equals(header)) {
+        // Files are created at their full size: what the disk holds of them is in blocks of 512 bytes.
+        present.set(index, { handle, bytesHeld: Math.min(size, (found.blocks ?? 0) * 512) });
+        continue;
+      }
+      await handle.close();
+    }
+    await rm(path, { force: true, recursive: true });
+  }
+  return present;
+}
+
+function checkComplete(
+  folder: string,
+  tensors: SafetensorsPlan["tensors"],
+  written: ReadonlyMap<string, Coverage>,
+): void {
   const missing: string[] = [];
   let first: string | undefined;
   let bytes = 0;
-  for (const [name, { byteLength }] of plan.tensors) {
+  for (const [name, { byteLength }] of tensors) {
     const gaps = unclaimed(written.get(name) ?? createCoverage(), byteLength);
     if (gaps.length === 0) continue;
     first ??= name;
