@@ -31,6 +31,9 @@ export interface Float16Options {
  * `<value>_cast_to_fp16`, Cast nodes beside it; weights that only such nodes read stay float32. With `keepIoTypes` the
  * graph's border is cast: `graph_input_cast_<i>`, `graph_output_cast_<i>`. Converting twice changes nothing more.
  *
+ * Types come from the model's value infos: an imported file that lacks them goes through `withInferredTypes` of
+ * `@loomweight/graph` first.
+ *
  * Names are those of onnxruntime's float16 tool. Differs: nodes are in topological order; two neighbours that both stay
  * float32 are not separated by casts; If and Loop bodies are converted with their borders; ConstantOfShape without a
  * value, dtype attributes of random operators and float attributes of Constant are converted too.
