@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "../packages/packages.ts";
 import { drawPackages } from "./draw-packages.ts";
@@ -13,30 +13,48 @@ export interface Target {
   readonly content: string;
 }
 
-/** Everything that `pnpm gen` writes. */
-export async function generatedTargets(): Promise<Target[]> {
+/** Everything that `pnpm gen` writes, each to be made on its own: one that cannot be made does not stop the others. */
+export async function generatedTargets(): Promise<(() => Target)[]> {
   const [merge, adapters, families] = await Promise.all([
     readMethods("merge"),
     readMethods("adapters"),
     readMethods("models", "families"),
   ]);
   return [
-    { path: "docs/packages.svg", content: drawPackages(readStones()) },
-    marked("docs/architecture.md", { floors: floorTable() }),
-    marked("README.md", { packages: packageTable() }),
-    marked("packages/merge/README.md", { methods: mergeTable(merge) }),
-    ...indexTargets("merge", "methods", merge),
-    ...listTargets("merge", merge, {
-      path: "packages/merge/src/method-list.ts",
-      name: "mergeMethods",
-      type: "AnyMergeMethod",
-      from: "./define.ts",
-      says: "Every merge method by name: what recipes and the command line look methods up in.",
-    }),
-    marked("packages/adapters/README.md", { methods: adapterTable(adapters) }),
-    ...indexTargets("adapters", "methods", adapters),
-    marked("packages/models/README.md", { families: familyTable(families) }),
-    ...indexTargets("models", "families", families),
+    () => ({ path: "docs/packages.svg", content: drawPackages(readStones()) }),
+    () => marked("docs/architecture.md", { floors: floorTable() }),
+    () => marked("README.md", { packages: packageTable() }),
+    () => marked("packages/merge/README.md", { methods: mergeTable(merge) }),
+    () => indexTarget("merge", merge),
+    () =>
+      listTarget(merge, {
+        path: "packages/merge/src/method-list.ts",
+        from: "methods",
+        name: "mergeMethods",
+        type: "AnyMergeMethod",
+        typeFrom: "./define.ts",
+        says: "Every merge method by name: what recipes and the command line look methods up in.",
+      }),
+    () => marked("packages/adapters/README.md", { methods: adapterTable(adapters) }),
+    () =>
+      listTarget(adapters, {
+        path: "packages/adapters/src/catalogue.ts",
+        from: "methods",
+        name: "adapterMethods",
+        type: "AdapterMethod",
+        typeFrom: "./define.ts",
+        says: "Every adapter method of this package, by name.",
+      }),
+    () => marked("packages/models/README.md", { families: familyTable(families) }),
+    () =>
+      listTarget(families, {
+        path: "packages/models/src/families.ts",
+        from: "families",
+        name: "families",
+        type: "AnyFamily",
+        typeFrom: "./family.ts",
+        says: "Every family that is built.",
+      }),
   ];
 }
 
@@ -49,31 +67,37 @@ function marked(path: string, regions: Readonly<Record<string, string>>): Target
 }
 
 /** The re-exports of every method in a package's index, between the fences `methods`. */
-function indexTargets(folder: string, within: string, entries: readonly MethodEntry[]): Target[] {
+function indexTarget(folder: string, entries: readonly MethodEntry[]): Target {
   const path = `packages/${folder}/src/index.ts`;
-  const lines = entries.map(({ exported, file }) => `export { ${exported} } from "./${within}/${file}.ts";`);
+  const lines = entries.map(({ exported, file }) => `export { ${exported} } from "./methods/${file}.ts";`);
   const content = readFileSync(join(root, path), "utf8");
-  return [{ path, content: replaceMarked(content, within, lines.join("\n"), { kind: "typescript", file: path }) }];
+  return { path, content: replaceMarked(content, "methods", lines.join("\n"), { kind: "typescript", file: path }) };
 }
 
-function listTargets(
-  folder: string,
+/** A file that lists every definition of a folder: the only place where all of them are imported. */
+function listTarget(
   entries: readonly MethodEntry[],
-  list: { path: string; name: string; type: string; from: string; says: string },
-): Target[] {
-  if (!existsSync(join(root, "packages", folder, "src"))) return [];
+  list: { path: string; from: string; name: string; type: string; typeFrom: string; says: string },
+): Target {
+  const imports = [
+    { path: list.typeFrom, line: `import type { ${list.type} } from "${list.typeFrom}";` },
+    ...entries.map(({ exported, file }) => {
+      const path = `./${list.from}/${file}.ts`;
+      return { path, line: `import { ${exported} } from "${path}";` };
+    }),
+  ].sort((a, b) => (a.path.replace(".ts", "") < b.path.replace(".ts", "") ? -1 : 1));
+  const names = entries.map(({ exported }) => exported);
+  const start = `export const ${list.name}: readonly ${list.type}[] = [`;
+  const oneLine = `${start}${names.join(", ")}];`;
   const content = [
-    "// Written by `pnpm gen` from the files in methods/.",
-    `import type { ${list.type} } from "${list.from}";`,
-    ...entries.map(({ exported, file }) => `import { ${exported} } from "./methods/${file}.ts";`),
+    `// Written by \`pnpm gen\` from the files in ${list.from}/.`,
+    ...imports.map(({ line }) => line),
     "",
     `/** ${list.says} */`,
-    `export const ${list.name}: readonly ${list.type}[] = [`,
-    ...entries.map(({ exported }) => `  ${exported},`),
-    "];",
+    oneLine.length <= 120 ? oneLine : `${start}\n${names.map((name) => `  ${name},\n`).join("")}];`,
     "",
   ].join("\n");
-  return [{ path: list.path, content }];
+  return { path: list.path, content };
 }
 
 function floorTable(): string {

@@ -1,3 +1,4 @@
+// Written by `pnpm gen` from the files in methods/.
 import type { AdapterMethod } from "./define.ts";
 import { dora } from "./methods/dora.ts";
 import { lora } from "./methods/lora.ts";

@@ -1,3 +1,4 @@
+// Written by `pnpm gen` from the files in families/.
 import { bert } from "./families/bert.ts";
 import { llama } from "./families/llama.ts";
 import { mistral } from "./families/mistral.ts";
