@@ -1,32 +1,30 @@
 import type { Checkpoint } from "@loomweight/checkpoint";
-import { createKernels, type KernelDType, type Kernels } from "@loomweight/kernels";
+import { createKernels, type Kernels } from "@loomweight/kernels";
 import { byteLengthOf, elementCount } from "@loomweight/tensor";
-import { checkpointSource } from "./checkpoint-source.ts";
-import type { AnyMergeMethod, MergeContext } from "./define.ts";
-import { createEngine, type Engine, engineBytes } from "./lazy/engine.ts";
-import { fromSource, type LazyTensor } from "./lazy/lazy-tensor.ts";
-import { storeTensor } from "./lazy/store.ts";
-import type { MergePlan, TensorPlan, TensorReference } from "./plan/plan.ts";
-
-/** Takes the bytes of output tensors, in any order; a resolved promise means that the array is free again. */
-export type TensorSink = (name: string, start: number, bytes: Uint8Array) => Promise<void>;
+import type { AnyMergeMethod } from "./define.ts";
+import { createEngine, engineBytes } from "./lazy/engine.ts";
+import { type MergeTensorOptions, mergeTensor, type TensorSink } from "./merge-tensor.ts";
+import type { MergePlan, TensorPlan } from "./plan/plan.ts";
 
 export interface MergeProgress {
-  /** The tensor just finished. */
+  /** The tensor that was worked on last. */
   readonly tensor: string;
   readonly tensorsDone: number;
   readonly tensorsTotal: number;
+  /** Written so far, parts of unfinished tensors among them. */
   readonly bytesDone: number;
   readonly bytesTotal: number;
+  /** Of `bytesDone`: what an earlier run had finished. */
+  readonly bytesKept: number;
 }
 
-export interface ExecuteOptions {
-  /** Seed of random methods; default 0. */
-  readonly seed?: number;
-  /** Let infinities and NaN pass; default false. */
-  readonly allowNonFinite?: boolean;
-  readonly signal?: AbortSignal;
+export interface ExecuteOptions extends MergeTensorOptions {
+  /** Called after every tile written and every tensor finished. */
   readonly onProgress?: (progress: MergeProgress) => void;
+  /** Called when the sink has taken all bytes of a tensor. */
+  readonly onFinished?: (tensor: string) => void;
+  /** Tensors that an earlier run finished: they are left out. Default none. */
+  readonly finished?: ReadonlySet<string>;
   /** Tensors worked on at once, so that reads and writes of one overlap the computing of another; default 2. */
   readonly concurrency?: number;
   /** Makes the kernels of each of them; default `createKernels` with 96 MB, of which only what is used counts. */
@@ -45,27 +43,28 @@ export async function executePlan(
   sink: TensorSink,
   options: ExecuteOptions = {},
 ): Promise<void> {
-  const { concurrency = 2, onProgress, newKernels = () => createKernels({ bytes: engineBytes }) } = options;
-  const sizes = plan.tensors.map(({ dtype, shape }) => byteLengthOf(dtype, elementCount(shape)));
-  const bytesTotal = sizes.reduce((sum, size) => sum + size, 0);
+  const { concurrency = 2, finished = new Set(), newKernels = () => createKernels({ bytes: engineBytes }) } = options;
+  const tensors = plan.tensors.filter(({ name }) => !finished.has(name));
+  const progress = trackProgress(plan, finished, options.onProgress);
   let next = 0;
-  let bytesDone = 0;
-  let tensorsDone = 0;
   const stop = new AbortController();
+  const countingSink: TensorSink = async (name, start, bytes) => {
+    const count = bytes.length; // the array may be another by the time it has been taken
+    await sink(name, start, bytes);
+    progress.written(name, count);
+  };
   const work = async (): Promise<void> => {
     const engine = createEngine({ kernels: newKernels() });
-    while (next < plan.tensors.length) {
-      const index = next++;
-      const tensor = plan.tensors[index];
+    while (next < tensors.length) {
+      const tensor = tensors[next++];
       options.signal?.throwIfAborted();
       if (stop.signal.aborted) return;
-      await mergeTensor(tensor, method, checkpoints, engine, sink, options);
-      bytesDone += sizes[index];
-      tensorsDone++;
-      onProgress?.({ tensor: tensor.name, tensorsDone, tensorsTotal: sizes.length, bytesDone, bytesTotal });
+      await mergeTensor(tensor, method, checkpoints, engine, countingSink, options);
+      options.onFinished?.(tensor.name);
+      progress.finished(tensor.name);
     }
   };
-  const workers = Array.from({ length: Math.min(concurrency, plan.tensors.length) }, () =>
+  const workers = Array.from({ length: Math.min(concurrency, tensors.length) }, () =>
     work().catch((reason) => {
       stop.abort();
       throw reason;
@@ -77,84 +76,35 @@ export async function executePlan(
   if (failed !== undefined) throw failed.reason;
 }
 
-async function mergeTensor(
-  tensor: TensorPlan,
-  method: AnyMergeMethod,
-  checkpoints: readonly Checkpoint[],
-  engine: Engine,
-  sink: TensorSink,
-  options: ExecuteOptions,
-): Promise<void> {
-  const write = (start: number, bytes: Uint8Array) => sink(tensor.name, start, bytes);
-  const { copy } = tensor;
-  if (copy !== undefined) {
-    await copyTensor(checkpoints[copy.model], copy.tensor, engine, write, options.signal);
-    return;
+/** Bytes of a tensor in the output. */
+export function outputBytes({ dtype, shape }: Pick<TensorPlan, "dtype" | "shape">): number {
+  return byteLengthOf(dtype, elementCount(shape));
+}
+
+/** Counts what is written and tells `listener`. */
+export function trackProgress(
+  plan: MergePlan,
+  kept: ReadonlySet<string>,
+  listener: ((progress: MergeProgress) => void) | undefined,
+): { written(tensor: string, bytes: number): void; finished(tensor: string): void } {
+  let bytesTotal = 0;
+  let bytesKept = 0;
+  for (const tensor of plan.tensors) {
+    bytesTotal += outputBytes(tensor);
+    if (kept.has(tensor.name)) bytesKept += outputBytes(tensor);
   }
-  const open = ({ model, tensor: name, cut }: TensorReference): LazyTensor =>
-    fromSource(checkpointSource(checkpoints[model], name, { cut, signal: options.signal }), engine);
-  const sources = {
-    base: tensor.base === undefined ? undefined : open(tensor.base),
-    models: tensor.inputs.map((input, index) => ({
-      tensor: open(input),
-      options: input.options,
-      name: checkpoints[input.model].location,
-      index,
-    })),
+  const tensorsTotal = plan.tensors.length;
+  let tensorsDone = plan.tensors.filter(({ name }) => kept.has(name)).length;
+  let bytesDone = bytesKept;
+  const tell = (tensor: string) => listener?.({ tensor, tensorsDone, tensorsTotal, bytesDone, bytesTotal, bytesKept });
+  return {
+    written(tensor, bytes) {
+      bytesDone += bytes;
+      tell(tensor);
+    },
+    finished(tensor) {
+      tensorsDone++;
+      tell(tensor);
+    },
   };
-  const context: MergeContext = { tensor: tensor.name, seed: options.seed ?? 0 };
-  try {
-    const merged = await method.merge(sources, tensor.options, context);
-    const reference = referenceOf(merged, tensor, sources);
-    if (reference !== undefined) {
-      await copyTensor(checkpoints[reference.model], reference.tensor, engine, write, options.signal);
-    } else {
-      const { allowNonFinite } = options;
-      await storeTensor(merged, { dtype: tensor.dtype as KernelDType, name: tensor.name, allowNonFinite, write });
-    }
-  } finally {
-    engine.reset();
-  }
-}
-
-/** The stored tensor that a result is, bit for bit: a whole source that is not converted. */
-function referenceOf(
-  { node }: LazyTensor,
-  { dtype, base, inputs }: TensorPlan,
-  sources: { base: LazyTensor | undefined; models: readonly { tensor: LazyTensor }[] },
-): TensorReference | undefined {
-  if (node.kind !== "source" || node.source.dtype !== dtype) return undefined;
-  const all = [sources.base, ...sources.models.map(({ tensor }) => tensor)];
-  const found = [base, ...inputs][all.findIndex((each) => each?.node === node)];
-  return found === undefined || found.cut !== undefined ? undefined : found;
-}
-
-const copyTileBytes = 4 * 1024 * 1024;
-
-/** Copies a tensor's bytes, one tile being read while the one before it is written. */
-async function copyTensor(
-  checkpoint: Checkpoint,
-  name: string,
-  engine: Engine,
-  write: (start: number, bytes: Uint8Array) => Promise<void>,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const byteLength = checkpoint.tensors.get(name)?.byteLength ?? 0;
-  const size = Math.min(copyTileBytes, byteLength);
-  const buffers = [engine.kernels.allocateUnset(size), engine.kernels.allocateUnset(byteLength > size ? size : 0)];
-  let writing: Promise<void> = Promise.resolve();
-  try {
-    for (let start = 0, tile = 0; start < byteLength; start += size, tile++) {
-      const end = Math.min(byteLength, start + size);
-      const bytes = buffers[tile % 2].subarray(0, end - start);
-      await checkpoint.readBytes(name, { start, end, into: bytes, signal });
-      await writing;
-      writing = write(start, bytes);
-      writing.catch(() => undefined); // awaited in the next round or below
-    }
-    await writing;
-  } finally {
-    await writing.catch(() => undefined);
-    engine.reset();
-  }
 }

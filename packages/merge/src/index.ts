@@ -9,7 +9,7 @@ export {
   type MergeNeeds,
   type MergeSources,
 } from "./define.ts";
-export { type ExecuteOptions, executePlan, type MergeProgress, type TensorSink } from "./execute.ts";
+export { type ExecuteOptions, executePlan, type MergeProgress } from "./execute.ts";
 export { createEngine, type Engine, type EngineOptions, engineBytes, type TileSource } from "./lazy/engine.ts";
 export {
   add,
@@ -28,6 +28,7 @@ export { gram, streamRows, sumsAbs, valuesOf } from "./lazy/reduce.ts";
 export { type MagnitudeCut, selectLargest } from "./lazy/select.ts";
 export { type StoreOptions, storeTensor } from "./lazy/store.ts";
 export { type MergeModels, type MergeOptions, merge, tensorSource } from "./merge.ts";
+export type { MergeTensorOptions, TensorSink } from "./merge-tensor.ts";
 export { mergeMethods } from "./method-list.ts";
 // methods:begin, written by `pnpm gen`
 export { arceeFusion } from "./methods/arcee-fusion.ts";

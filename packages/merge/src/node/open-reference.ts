@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { foldAdapters } from "@loomweight/adapters";
 import { openAdapterFolder } from "@loomweight/adapters/node";
 import type { Checkpoint, ModelFolder } from "@loomweight/checkpoint";
@@ -12,6 +13,8 @@ export interface OpenReference {
   /** What is read: tensors that an adapter changes come as float64, so that nothing is rounded before the merge. */
   readonly checkpoint: Checkpoint;
   readonly warnings: readonly string[];
+  /** Paths of the files that its weights come from. */
+  readonly files: readonly string[];
   close(): Promise<void>;
 }
 
@@ -25,7 +28,8 @@ export async function openReference(
 ): Promise<OpenReference> {
   const model = await openModel(await resolveModelPath(path, place, workingFolder));
   if (adapter === undefined) {
-    return { folder: model, checkpoint: model.checkpoint, warnings: [], close: () => model.close() };
+    const { checkpoint } = model;
+    return { folder: model, checkpoint, warnings: [], files: filesOf(checkpoint), close: () => model.close() };
   }
   try {
     return await withAdapter(model, await resolveModelPath(adapter, place, workingFolder));
@@ -33,6 +37,10 @@ export async function openReference(
     await model.close();
     throw error;
   }
+}
+
+function filesOf({ tensors }: Checkpoint): string[] {
+  return [...new Set([...tensors.values()].map(({ file }) => file))];
 }
 
 async function withAdapter(model: ModelFolder, adapterPath: string): Promise<OpenReference> {
@@ -59,6 +67,11 @@ async function withAdapter(model: ModelFolder, adapterPath: string): Promise<Ope
         read: (name, options) => from(name).read(name, options),
       },
       warnings: stored.plan.warnings,
+      files: [
+        ...filesOf(model.checkpoint),
+        ...filesOf(adapter.checkpoint),
+        join(adapterPath, "adapter_config.json"), // scales the update
+      ],
       async close() {
         await Promise.all([stored.checkpoint.close(), exact.checkpoint.close(), closeAdapter(), model.close()]);
       },

@@ -1,0 +1,107 @@
+import type { Checkpoint } from "@loomweight/checkpoint";
+import type { KernelDType } from "@loomweight/kernels";
+import { checkpointSource } from "./checkpoint-source.ts";
+import type { AnyMergeMethod, MergeContext } from "./define.ts";
+import type { Engine } from "./lazy/engine.ts";
+import { fromSource, type LazyTensor } from "./lazy/lazy-tensor.ts";
+import { storeTensor } from "./lazy/store.ts";
+import type { TensorPlan, TensorReference } from "./plan/plan.ts";
+
+/** Takes the bytes of output tensors, in any order; a resolved promise means that the array is free again. */
+export type TensorSink = (name: string, start: number, bytes: Uint8Array) => Promise<void>;
+
+/** How tensors are merged, whichever they are. */
+export interface MergeTensorOptions {
+  /** Seed of random methods; default 0. */
+  readonly seed?: number;
+  /** Let infinities and NaN pass; default false. */
+  readonly allowNonFinite?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Merges one tensor of a plan on `engine`, tile by tile, and gives its bytes to `sink`; when it returns, the sink has
+ * taken them all. Bytes in flight are bounded by the engine's tiles: a tile is computed when the one before the last
+ * has been taken. Throws what the method, the checkpoints or the sink throw, `NON_FINITE`, and the reason of an abort.
+ */
+export async function mergeTensor(
+  tensor: TensorPlan,
+  method: AnyMergeMethod,
+  checkpoints: readonly Checkpoint[],
+  engine: Engine,
+  sink: TensorSink,
+  options: MergeTensorOptions,
+): Promise<void> {
+  const write = (start: number, bytes: Uint8Array) => sink(tensor.name, start, bytes);
+  const { copy } = tensor;
+  if (copy !== undefined) {
+    await copyTensor(checkpoints[copy.model], copy.tensor, engine, write, options.signal);
+    return;
+  }
+  const open = ({ model, tensor: name, cut }: TensorReference): LazyTensor =>
+    fromSource(checkpointSource(checkpoints[model], name, { cut, signal: options.signal }), engine);
+  const sources = {
+    base: tensor.base === undefined ? undefined : open(tensor.base),
+    models: tensor.inputs.map((input, index) => ({
+      tensor: open(input),
+      options: input.options,
+      name: checkpoints[input.model].location,
+      index,
+    })),
+  };
+  const context: MergeContext = { tensor: tensor.name, seed: options.seed ?? 0 };
+  try {
+    const merged = await method.merge(sources, tensor.options, context);
+    const reference = referenceOf(merged, tensor, sources);
+    if (reference !== undefined) {
+      await copyTensor(checkpoints[reference.model], reference.tensor, engine, write, options.signal);
+    } else {
+      const { allowNonFinite } = options;
+      await storeTensor(merged, { dtype: tensor.dtype as KernelDType, name: tensor.name, allowNonFinite, write });
+    }
+  } finally {
+    engine.reset();
+  }
+}
+
+/** The stored tensor that a result is, bit for bit: a whole source that is not converted. */
+function referenceOf(
+  { node }: LazyTensor,
+  { dtype, base, inputs }: TensorPlan,
+  sources: { base: LazyTensor | undefined; models: readonly { tensor: LazyTensor }[] },
+): TensorReference | undefined {
+  if (node.kind !== "source" || node.source.dtype !== dtype) return undefined;
+  const all = [sources.base, ...sources.models.map(({ tensor }) => tensor)];
+  const found = [base, ...inputs][all.findIndex((each) => each?.node === node)];
+  return found === undefined || found.cut !== undefined ? undefined : found;
+}
+
+const copyTileBytes = 4 * 1024 * 1024;
+
+/** Copies a tensor's bytes, one tile being read while the one before it is written. */
+async function copyTensor(
+  checkpoint: Checkpoint,
+  name: string,
+  engine: Engine,
+  write: (start: number, bytes: Uint8Array) => Promise<void>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const byteLength = checkpoint.tensors.get(name)?.byteLength ?? 0;
+  const size = Math.min(copyTileBytes, byteLength);
+  const buffers = [engine.kernels.allocateUnset(size), engine.kernels.allocateUnset(byteLength > size ? size : 0)];
+  let writing: Promise<void> = Promise.resolve();
+  try {
+    for (let start = 0, tile = 0; start < byteLength; start += size, tile++) {
+      const end = Math.min(byteLength, start + size);
+      const bytes = buffers[tile % 2].subarray(0, end - start);
+      await checkpoint.readBytes(name, { start, end, into: bytes, signal });
+      await writing;
+      writing = write(start, bytes);
+      writing.catch(() => undefined); // awaited in the next round or below
+    }
+    await writing;
+  } finally {
+    await writing.catch(() => undefined);
+    engine.reset();
+  }
+}
