@@ -29,3 +29,11 @@ test("NaN and infinity name the tensor", () => {
     expect(() => quantizeBnb4(weight, {}, "fc.weight")).toThrow(/"fc.weight"/);
   }
 });
+
+test("zeros stay zeros beside values too small for an inverse", () => {
+  const weight = fromData("float32", Float32Array.of(0, 1e-42, -1e-42, 0), [4, 1]);
+  for (const quantType of ["nf4", "fp4"] as const) {
+    const back = dequantizeBnb4(quantizeBnb4(weight, { quantType }));
+    expect([...back.data].map((x) => x + 0)).toEqual([...weight.data]);
+  }
+});

@@ -1,5 +1,6 @@
 import { allocate, fromData, type Tensor } from "@loomweight/tensor";
 import { checkBlockSize, checkWeight, invalid, nonFiniteWeight } from "./options.ts";
+import { clamp } from "./rounding.ts";
 import { visitColumns } from "./weight-columns.ts";
 
 /** 4-bit number formats of MatMulBnb4. */
@@ -55,6 +56,7 @@ export function quantizeBnb4(weight: Tensor, options: Bnb4Options = {}, name = "
   const packed = allocate("uint8", Math.ceil(total / 2));
   const absmax = allocate("float32", Math.ceil(total / blockSize));
   const { bounds, codes } = nearestLevels(quantType);
+  const first = firstLevels(bounds);
   const block = new Float32Array(blockSize);
   let filled = 0;
   let position = 0;
@@ -70,7 +72,12 @@ export function quantizeBnb4(weight: Tensor, options: Bnb4Options = {}, name = "
     absmax[position / blockSize] = largest;
     const inverse = largest === 0 ? 0 : Math.fround(1 / largest);
     for (let i = 0; i < filled; i++) {
-      const code = codes[nearest(bounds, Math.fround(block[i] * inverse))];
+      // an absmax below 2^-128 has no float32 inverse
+      const quotient = inverse < Number.POSITIVE_INFINITY ? block[i] * inverse : block[i] / largest;
+      const x = clamp(Math.fround(quotient), -1, 1);
+      let level = first[((x + 1) * buckets) | 0];
+      while (x > bounds[level]) level++; // past the last bound the comparison is false
+      const code = codes[level];
       packed[(position + i) >> 1] |= ((position + i) & 1) === 0 ? code << 4 : code;
     }
     position += filled;
@@ -120,10 +127,13 @@ function nearestLevels(quantType: Bnb4Type): { bounds: Float32Array; codes: Uint
   return { bounds, codes: Uint8Array.from(order, ({ code }) => code) };
 }
 
-/** Number of bounds below x, by halving. */
-function nearest(bounds: Float32Array, x: number): number {
-  let low = x > bounds[7] ? 8 : 0;
-  if (x > bounds[low + 3]) low += 4;
-  if (x > bounds[low + 1]) low += 2;
-  return x > bounds[low] ? low + 1 : low;
+/** Buckets of a unit: far narrower than the distance of most levels. */
+const buckets = 1024;
+
+/** For each bucket of [−1, 1] how many bounds surely lie below what falls into it. */
+function firstLevels(bounds: Float32Array): Uint8Array {
+  return Uint8Array.from({ length: 2 * buckets + 1 }, (_, bucket) => {
+    const edge = (bucket - 1) / buckets - 1; // one bucket lower: x + 1 may have been rounded up
+    return bounds.filter((bound) => bound < edge).length;
+  });
 }
