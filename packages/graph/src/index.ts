@@ -13,6 +13,7 @@ export { withKernelMemory } from "./evaluate/kernel-memory.ts";
 export { type FoldOptions, foldConstants } from "./fold.ts";
 export { type InferOptions, inferTypes, opsetOf, withInferredTypes } from "./infer.ts";
 export * from "./inputs.ts";
+export { createScratch, type Scratch } from "./lazy-bytes.ts";
 export * from "./model.ts";
 export * from "./onnx-dtype.ts";
 export {

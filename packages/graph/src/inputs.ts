@@ -1,6 +1,7 @@
 import type { Checkpoint } from "@loomweight/checkpoint";
 import { type DType, LoomweightError, type Tensor, unknownName } from "@loomweight/tensor";
 import { castTensor } from "./evaluate/numbers.ts";
+import { canStream, createScratch, type Scratch, streamTensor } from "./lazy-bytes.ts";
 import { makeNode } from "./op.ts";
 import { scopedName } from "./scope.ts";
 import type { Attributes, Dim, GraphValue, LazyTensor, Value } from "./value.ts";
@@ -22,6 +23,8 @@ export interface ParameterFromOptions {
   readonly as?: string;
   /** Cast while reading; default the tensor's. */
   readonly dtype?: DType;
+  /** Memory to stream in, shared by the weights of a model that are written one after another; default each its own. */
+  readonly scratch?: Scratch;
 }
 
 /**
@@ -36,7 +39,7 @@ export function parameterFrom(checkpoint: Checkpoint, name: string, options: Par
 export function lazyFrom(
   checkpoint: Checkpoint,
   name: string,
-  { transpose = false, dtype }: Omit<ParameterFromOptions, "as"> = {},
+  { transpose = false, dtype, scratch }: Omit<ParameterFromOptions, "as"> = {},
 ): LazyTensor {
   const info = checkpoint.tensors.get(name);
   if (info === undefined) {
@@ -72,6 +75,14 @@ export function lazyFrom(
       const wanted = dtype === undefined ? tensor : castTensor(tensor, dtype);
       return transpose ? transposedView(wanted) : wanted;
     },
+    ...(canStream(info, transpose, dtype ?? info.dtype) && {
+      stream: () =>
+        streamTensor(checkpoint, info, {
+          transpose,
+          dtype: dtype ?? info.dtype,
+          scratch: scratch ?? createScratch(),
+        }),
+    }),
   };
 }
 

@@ -10,6 +10,11 @@ export interface LazyTensor {
   readonly shape: readonly number[];
   /** The whole tensor. */
   read(): Promise<Tensor>;
+  /**
+   * The bytes an ONNX file holds for it, row-major and little-endian, in parts that are valid until the next one is
+   * asked for. Writers prefer it to `read`: a large weight then never lies in memory as a whole.
+   */
+  stream?(): AsyncIterable<Uint8Array>;
   /** What it was made from, for re-weighting, inspection and messages: checkpoint tensor names and what was done. */
   readonly origin?: { readonly tensors: readonly string[]; readonly transform?: string };
 }

@@ -79,20 +79,35 @@ function encodeInitializer(initializer: Initializer, plan: EncodePlan): Message 
   return message([...head, lazyField(9, fileBytes(dtype, shape), () => initializerBytes(initializer))]);
 }
 
-/** The bytes of an initializer as the file holds them; throws `SHAPE_MISMATCH` when its data is not what it claims. */
-export async function initializerBytes({ name, dtype, shape, data }: Initializer): Promise<Uint8Array> {
-  const tensor = await data.read();
-  const same = tensor.shape.length === shape.length && tensor.shape.every((size, axis) => size === shape[axis]);
-  if (tensor.dtype !== dtype || !same) {
-    throw new LoomweightError({
+/**
+ * The bytes of an initializer as the file holds them, in parts that are valid until the next one is asked for; throws
+ * `SHAPE_MISMATCH` when its data is not what it claims.
+ */
+export async function* initializerBytes({ name, dtype, shape, data }: Initializer): AsyncGenerator<Uint8Array> {
+  const mismatch = (found: string) =>
+    new LoomweightError({
       code: "SHAPE_MISMATCH",
       problem: "the weights read are not what was planned",
       tensor: name,
       expected: `${dtype} [${shape}]`,
-      found: `${tensor.dtype} [${tensor.shape}]`,
+      found,
     });
+  const same = (other: { readonly dtype: DType; readonly shape: readonly number[] }) =>
+    other.dtype === dtype && other.shape.length === shape.length && other.shape.every((size, i) => size === shape[i]);
+  if (data.stream === undefined || !same(data)) {
+    const tensor = await data.read();
+    if (!same(tensor)) throw mismatch(`${tensor.dtype} [${tensor.shape}]`);
+    yield bytesOfTensor(tensor);
+    return;
   }
-  return bytesOfTensor(tensor);
+  const planned = fileBytes(dtype, shape);
+  let given = 0;
+  for await (const bytes of data.stream()) {
+    given += bytes.length;
+    if (given > planned) break;
+    yield bytes;
+  }
+  if (given !== planned) throw mismatch(`${given} bytes where ${planned} were planned`);
 }
 
 function encodeNode(node: OnnxNode, plan: EncodePlan): Message {

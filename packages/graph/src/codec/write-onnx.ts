@@ -7,6 +7,7 @@ import { type ExternalLocation, tensorData } from "./tensor-proto.ts";
 
 /** Takes the bytes of a file in order. */
 export interface ByteSink {
+  /** The bytes may be overwritten once this has resolved. */
   write(bytes: Uint8Array): Promise<void>;
 }
 
@@ -119,9 +120,11 @@ export async function writeOnnx(model: OnnxModel, sink: OnnxSink, options: Write
       let at = 0;
       for (const { initializer, offset } of tensors) {
         if (offset > at) await file.write(new Uint8Array(offset - at));
-        const bytes = await initializerBytes(initializer);
-        await file.write(bytes);
-        at = offset + bytes.length;
+        at = offset;
+        for await (const bytes of initializerBytes(initializer)) {
+          await file.write(bytes);
+          at += bytes.length;
+        }
       }
     } finally {
       await file.close();
@@ -145,20 +148,21 @@ async function writeMessage({ pieces }: Message, sink: ByteSink): Promise<void> 
   let length = 0;
   const flush = async () => {
     if (length > 0) await sink.write(gathered.subarray(0, length));
-    gathered = new Uint8Array(0);
     length = 0;
   };
-  for (const piece of pieces) {
-    const bytes = piece instanceof Uint8Array ? piece : await piece.read();
+  const write = async (bytes: Uint8Array) => {
     if (length + bytes.length > chunkBytes) await flush();
     if (bytes.length >= chunkBytes / 2) {
       await flush();
-      await sink.write(bytes);
-      continue;
+      return sink.write(bytes);
     }
     if (gathered.length === 0) gathered = new Uint8Array(chunkBytes);
     gathered.set(bytes, length);
     length += bytes.length;
+  };
+  for (const piece of pieces) {
+    if (piece instanceof Uint8Array) await write(piece);
+    else for await (const bytes of piece.read()) await write(bytes);
   }
   await flush();
 }

@@ -1,5 +1,5 @@
 /** Part of an encoded message: bytes, or a place that is filled while writing. */
-export type Piece = Uint8Array | { readonly byteLength: number; readonly read: () => Promise<Uint8Array> };
+export type Piece = Uint8Array | { readonly byteLength: number; readonly read: () => AsyncIterable<Uint8Array> };
 
 /** An encoded message whose large parts are not there yet. */
 export interface Message {
@@ -62,7 +62,7 @@ export function messageField(number: number, { pieces, byteLength }: Message): E
 }
 
 /** The bytes of a piece that is filled while writing, as a length-delimited field. */
-export const lazyField = (number: number, byteLength: number, read: () => Promise<Uint8Array>): EncodedField =>
+export const lazyField = (number: number, byteLength: number, read: () => AsyncIterable<Uint8Array>): EncodedField =>
   messageField(number, { pieces: [{ byteLength, read }], byteLength });
 
 /** A message of these fields in the order of their numbers, as the reference writers put them. */
