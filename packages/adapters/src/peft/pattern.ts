@@ -29,7 +29,7 @@ export interface PatternBudget {
 
 /** Far above what sane patterns on the module paths of a model need; some seconds. */
 export function patternBudget(): PatternBudget {
-  return { steps: 300_000_000 };
+  return { steps: 120_000_000 };
 }
 
 /** Compiles a Python regular expression. Throws `INVALID_PATTERN`, `UNSUPPORTED_PATTERN` or `PATTERN_TOO_COMPLEX`. */

@@ -138,13 +138,25 @@ function describeAdapter(config: AdapterConfig, file: string, checkpoint: Checkp
   }
   const warnings = [...config.warnings];
   if (targets.entries.length > 0 && !isPatternTarget(values)) {
-    const unused = targets.entries.filter(
-      (entry) => ![...modules.keys()].some((path) => path === entry || path.endsWith(`.${entry}`)),
-    );
+    const known = endings(modules.keys());
+    const unused = targets.entries.filter((entry) => !known.has(entry));
     if (unused.length > 0)
       warnings.push(`${file}: target_modules ${unused.slice(0, 5).join(", ")} match no tensor of the adapter`);
   }
   return { location, config, method, targets, modules, replacements, ignored, checkpoint, warnings };
+}
+
+/** Every path and every end of it that begins after a dot. */
+function endings(paths: Iterable<string>): Set<string> {
+  const all = new Set<string>();
+  for (const path of paths) {
+    for (let begin = 0; ; begin++) {
+      all.add(path.slice(begin));
+      begin = path.indexOf(".", begin);
+      if (begin < 0) break;
+    }
+  }
+  return all;
 }
 
 function isPatternTarget(values: PeftConfig): boolean {

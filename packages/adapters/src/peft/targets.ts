@@ -15,6 +15,8 @@ export interface Targets {
 }
 
 const maximalEntries = 100_000;
+/** Names in modules_to_save, which are compared with every part of every path. */
+const maximalSaved = 1_000;
 const headsOfTasks: Readonly<Record<string, readonly string[]>> = {
   SEQ_CLS: ["classifier", "score"],
   TOKEN_CLS: ["classifier", "score"],
@@ -26,6 +28,9 @@ export function readTargets(config: PeftConfig, file: string, biasOfAdapted: rea
   const targets = names(config.target_modules, "target_modules", file, true);
   const excluded = names(config.exclude_modules, "exclude_modules", file, true);
   const saved = names(config.modules_to_save, "modules_to_save", file, false);
+  if (saved !== undefined && saved.length > maximalSaved) {
+    throw invalidOption({ option: "modules_to_save", file }, `${saved.length} names`, `at most ${maximalSaved} names`);
+  }
   const heads = typeof config.task_type === "string" ? (headsOfTasks[config.task_type] ?? []) : [];
   const savedNames = [...((saved as readonly string[] | undefined) ?? []), ...heads];
   const layers = layerIndexes(config.layers_to_transform, file);
