@@ -21,6 +21,7 @@ interface BlockCase extends RecordedCase {
   readonly accuracy_level?: 4;
   readonly format?: "QDQ";
   readonly channel_wised_quantize?: boolean;
+  readonly floatOutput: string;
 }
 
 const matMul: OnnxNode = { op: "MatMul", domain: "", name: "mm", inputs: ["A", "W"], outputs: ["Y"], attributes: {} };
@@ -38,8 +39,11 @@ describe("MatMulNBits and block QDQ", () => {
       format: recorded.format === "QDQ" ? "qdq" : "matMulNBits",
       channelWise: recorded.channel_wised_quantize,
     });
-    // The tool cannot pack an odd number of codes there; ours can, which the unit tests check.
-    if (recorded.failed !== undefined) return;
+    if (recorded.failed !== undefined) {
+      // differences.json: the tool cannot pack an odd number of codes there; ours can, and 4 bits stay near the floats
+      expectOutput(await runHere(model, { A }), set.tensor(recorded.floatOutput), 0.25);
+      return;
+    }
     // What lies beyond the last row of a column is not compared: the tool leaves stale codes there.
     const K = weight.shape.at(-2) as number;
     const codes = (name: string, found: Tensor, wanted: Tensor): boolean => {
