@@ -41,13 +41,13 @@ function rowMajorCodes(tensor: Tensor): Storage {
   const source = tensor.data as Float32Array;
   const out = allocate(dtype, rows * columns) as Float32Array;
   const block = 32;
-  for (let j = 0; j < columns; j += block) {
-    const right = Math.min(columns, j + block);
-    for (let i = 0; i < rows; i += block) {
-      const bottom = Math.min(rows, i + block);
-      for (let column = j; column < right; column++) {
-        const from = offset + column * rows;
-        for (let row = i; row < bottom; row++) out[row * columns + column] = source[from + row];
+  for (let i = 0; i < rows; i += block) {
+    const bottom = Math.min(rows, i + block);
+    for (let j = 0; j < columns; j += block) {
+      const right = Math.min(columns, j + block);
+      for (let row = i; row < bottom; row++) {
+        for (let column = j; column < right; column++)
+          out[row * columns + column] = source[offset + column * rows + row];
       }
     }
   }

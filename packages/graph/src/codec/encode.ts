@@ -1,4 +1,4 @@
-import { LoomweightError } from "@loomweight/tensor";
+import { type DType, LoomweightError } from "@loomweight/tensor";
 import type { Initializer, OnnxGraph, OnnxModel, OnnxNode, ValueInfo } from "../model.ts";
 import { onnxOfDtype } from "../onnx-dtype.ts";
 import {
