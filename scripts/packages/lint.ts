@@ -1,4 +1,4 @@
-// pnpm lint:packages: publint and are-the-types-wrong on every package as it would be published.
+// pnpm lint:packages [package…]: publint and are-the-types-wrong on every package as it would be published.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,8 @@ import { publishedPackages, root } from "./packages.ts";
 const folder = mkdtempSync(join(tmpdir(), "loomweight-lint-"));
 let faults = 0;
 try {
-  const packages = publishedPackages();
+  const wanted = process.argv.slice(2).filter((word) => word !== "--");
+  const packages = publishedPackages().filter((each) => wanted.length === 0 || wanted.includes(each.folder));
   const tarballs = packAll(packages, folder);
   for (const { name } of packages) {
     const tarball = tarballs.get(name) ?? "";
