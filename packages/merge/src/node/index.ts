@@ -1,2 +1,3 @@
 export { type MergeModelOptions, type MergeReport, mergeModel, planModel } from "./merge-model.ts";
+export type { MergeMethodModule } from "./method-reference.ts";
 export { resolveModelPath } from "./resolve-model.ts";

@@ -1,24 +1,40 @@
-import { readFile, stat } from "node:fs/promises";
-import type { ModelFolder, OutputFolder } from "@loomweight/checkpoint";
+import type { OutputFolder } from "@loomweight/checkpoint";
 import { planSafetensors } from "@loomweight/checkpoint";
-import { withOutputFolder } from "@loomweight/checkpoint/node";
+import { createOutputFolder, type FileOutputFolder } from "@loomweight/checkpoint/node";
 import { LoomweightError } from "@loomweight/tensor";
 import type { AnyMergeMethod } from "../define.ts";
-import { type ExecuteOptions, executePlan } from "../execute.ts";
-import { mergeMethods } from "../method-list.ts";
+import type { MergeProgress } from "../execute.ts";
+import type { MergeTensorOptions } from "../merge-tensor.ts";
 import { licenceOf, modelCard } from "../model-card.ts";
 import type { MergePlan } from "../plan/plan.ts";
-import { modelsOf, planMerge } from "../plan/plan-merge.ts";
-import { parseRecipe, type Recipe } from "../recipe/recipe.ts";
-import { type OpenReference, openReference } from "./open-reference.ts";
+import { type KnownMethods, knownMethods, type MergeMethodModule } from "./method-reference.ts";
+import { type MergeInputs, type OpenMerge, readRecipe, withOpenMerge } from "./open-merge.ts";
+import { runFacts } from "./run-facts.ts";
+import { type PlanRun, refuseWorkers, runPlan } from "./run-plan.ts";
 
-export interface MergeModelOptions extends ExecuteOptions {
-  /** Replace an existing output; default false. */
+export interface MergeModelOptions extends MergeTensorOptions {
+  /** Replace an existing output, and discard what an interrupted run left of it; default false. */
   readonly force?: boolean;
+  /**
+   * Continue what an interrupted run of the same merge left, tensor by tensor; default false. With nothing to continue
+   * the merge begins anew.
+   */
+  readonly resume?: boolean;
+  /**
+   * Threads to merge in; the bytes are the same for every number. Default one per processor core, two at most, and one
+   * for models too small to gain by more. 1 is the calling thread.
+   */
+  readonly workers?: number;
+  readonly onProgress?: (progress: MergeProgress) => void;
+  /** Called when the merge was interrupted and what is finished was kept for `resume`. */
+  readonly onSuspend?: (kept: { readonly tensorsDone: number; readonly tensorsTotal: number }) => void;
   /** Most data bytes of one weight file; default 5 GB. */
   readonly maxShardBytes?: number;
-  /** Methods that the recipe may name, your own among them; default all of this package. */
-  readonly methods?: readonly AnyMergeMethod[];
+  /**
+   * Methods that the recipe may name, your own among them; default all of this package. One given as a bare value runs
+   * on the calling thread; as `{ module, export }` workers run it too.
+   */
+  readonly methods?: readonly (AnyMergeMethod | MergeMethodModule)[];
   /** Folder that model paths are relative to when they do not lie beside the recipe; default the working folder. */
   readonly folder?: string;
   /** Name and version of the tool, for the model card; default "Loomweight". */
@@ -36,61 +52,86 @@ export interface MergeReport {
   readonly bytes: number;
   /** Weight files. */
   readonly files: readonly string[];
+  /** Threads that merged; 1: the calling one. */
+  readonly workers: number;
+  /** Tensors that an interrupted run had finished. */
+  readonly tensorsKept: number;
   readonly warnings: readonly string[];
 }
-
-/** Recipes are small; a larger file is something else. */
-const maxRecipeBytes = 2_000_000;
 
 /**
  * Merges models by a recipe into a new model folder: weights, config.json, the companion files of the base (or first)
  * model, and a README.md. `recipe` is the path of a YAML file in mergekit's format, or an object of the same shape.
  * Model paths are looked for beside the recipe first, then in the working folder.
  *
- * The folder appears under `outPath` only when complete. Tensors are streamed: memory stays below about 100 MB however
- * large the models are. Throws `LoomweightError` (see `parseRecipe`, `planMerge`, `executePlan`, `createOutputFolder`)
- * and the reason of an aborted `signal`.
+ * The folder appears under `outPath` only when complete. Tensors are streamed: memory stays below about 100 MB a thread
+ * however large the models are. What is finished outlives the process: after an abort, a full disk, a failing read or a
+ * kill at any moment, `resume` continues with the tensors that are missing, to the same bytes.
+ *
+ * Throws `LoomweightError` (see `parseRecipe`, `planMerge`, `executePlan`, `executeInWorkers`, `createOutputFolder`) and
+ * the reason of an aborted `signal`.
  */
 export async function mergeModel(
   recipe: string | object,
   outPath: string,
   options: MergeModelOptions = {},
 ): Promise<MergeReport> {
-  const { methods = mergeMethods, tool = "Loomweight" } = options;
-  const text = typeof recipe === "string" ? await readRecipe(recipe) : undefined;
-  const parsed = parseRecipe(text ?? recipe, { methods, file: typeof recipe === "string" ? recipe : undefined });
-  return withModels(parsed, options.folder, async (models) => {
-    const plan = planOf(parsed, models);
-    const open = plan.models.map((key) => models.get(key) as OpenReference);
-    const checkpoints = open.map(({ checkpoint }) => checkpoint);
-    const opened = open.map(({ folder }) => folder);
-    const output = planSafetensors(plan.tensors, { maxShardBytes: options.maxShardBytes });
-    await withOutputFolder(outPath, { force: options.force }, async (folder) => {
-      const writer = await folder.createWriter(output);
-      try {
-        await executePlan(plan, parsed.method, checkpoints, writer.write, options);
-        await writer.finish();
-      } catch (error) {
-        await writer.abort();
-        throw error;
-      }
-      await writeCompanions(folder, plan, opened[plan.donor]);
-      const sources = await Promise.all(
-        opened.map(async (model, index) => ({ reference: plan.models[index], licence: await licenceOf(model) })),
-      );
-      const { name: method, source: methodSource } = parsed.method;
-      await folder.writeFile("README.md", modelCard({ method, methodSource, sources, recipe: text, tool }));
-    });
+  const { tool = "Loomweight" } = options;
+  refuseWorkers(options.workers);
+  const known = await knownMethods(options.methods);
+  const inputs = await inputsOf(recipe, options, known);
+  return withOpenMerge(inputs, async (merge) => {
+    const { plan, method } = merge;
+    const layout = planSafetensors(plan.tensors, { maxShardBytes: options.maxShardBytes });
+    const facts = runFacts(merge, { recipe: inputs.recipe, layout, tool, ...options });
+    const journal = { facts, resume: options.resume };
+    const folder = await createOutputFolder(outPath, { force: options.force, journal });
+    let run: PlanRun;
+    try {
+      const writer = await folder.createWriter(layout);
+      run = await runPlan({ merge, inputs, known, outputPath: folder.path, writer }, options);
+      await writer.finish();
+      await writeCompanions(folder, merge, typeof recipe === "string" ? String(inputs.recipe) : undefined, tool);
+      await folder.commit();
+    } catch (error) {
+      throw await abandonOutput(folder, error, plan.tensors.length, options);
+    }
     return {
       outPath,
-      method: parsed.method.name,
+      method: method.name,
       models: plan.models,
       tensors: plan.tensors.length,
-      bytes: [...output.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),
-      files: output.files.map(({ name }) => name),
-      warnings: plan.warnings,
+      bytes: [...layout.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),
+      files: layout.files.map(({ name }) => name),
+      workers: run.workers,
+      tensorsKept: run.tensorsKept,
+      warnings: [...plan.warnings, ...run.warnings],
     };
   });
+}
+
+/** Faults of the machine rather than of the input: what is finished is worth keeping. */
+const passingFaults = new Set(["DISK_FULL", "READ_FAILED", "WRITE_FAILED", "TOO_MANY_FILES", "WORKER_FAILED"]);
+
+/** Keeps or discards what is finished, by what happened; gives the error to throw. */
+async function abandonOutput(
+  folder: FileOutputFolder,
+  error: unknown,
+  tensorsTotal: number,
+  { signal, onSuspend }: MergeModelOptions,
+): Promise<unknown> {
+  const passing = error instanceof LoomweightError && passingFaults.has(error.code);
+  if (!passing && signal?.aborted !== true) {
+    await folder.discard();
+    return error;
+  }
+  const tensorsDone = await folder.suspend();
+  if (tensorsDone === 0) return error;
+  onSuspend?.({ tensorsDone, tensorsTotal });
+  if (!passing) return error;
+  const { details } = error;
+  const advice = `${tensorsDone} of ${tensorsTotal} tensors are finished and kept: then continue with --resume (resume: true).`;
+  return new LoomweightError({ ...details, fix: details.fix === undefined ? advice : `${details.fix} ${advice}` });
 }
 
 /**
@@ -100,61 +141,36 @@ export async function planModel(
   recipe: string | object,
   options: Pick<MergeModelOptions, "methods" | "folder"> = {},
 ): Promise<MergePlan> {
-  const { methods = mergeMethods } = options;
-  const file = typeof recipe === "string" ? recipe : undefined;
-  const parsed = parseRecipe(typeof recipe === "string" ? await readRecipe(recipe) : recipe, { methods, file });
-  return withModels(parsed, options.folder, async (models) => planOf(parsed, models));
+  const known = await knownMethods(options.methods);
+  return withOpenMerge(await inputsOf(recipe, options, known), async ({ plan }) => plan);
 }
 
-function planOf(recipe: Recipe, models: ReadonlyMap<string, OpenReference>): MergePlan {
-  const plan = planMerge(recipe, new Map([...models].map(([key, { folder }]) => [key, folder])));
-  return { ...plan, warnings: [...[...models.values()].flatMap(({ warnings }) => warnings), ...plan.warnings] };
-}
-
-async function readRecipe(path: string): Promise<string> {
-  const found = await stat(path).catch(() => undefined);
-  if (found === undefined || !found.isFile()) {
-    throw new LoomweightError({
-      code: "RECIPE_NOT_FOUND",
-      problem: found === undefined ? "there is no such recipe" : "a recipe is a file, this is something else",
-      file: path,
-    });
-  }
-  if (found.size > maxRecipeBytes) {
-    throw new LoomweightError({
-      code: "RECIPE_TOO_LARGE",
-      problem: "this is too large for a recipe",
-      expected: `at most ${maxRecipeBytes} bytes`,
-      found: String(found.size),
-      file: path,
-    });
-  }
-  return readFile(path, "utf8");
-}
-
-async function withModels<T>(
-  recipe: Recipe,
-  folder: string | undefined,
-  work: (models: ReadonlyMap<string, OpenReference>) => Promise<T>,
-): Promise<T> {
-  const models = new Map<string, OpenReference>();
-  try {
-    for (const reference of modelsOf(recipe)) models.set(reference.key, await openReference(reference, folder));
-    return await work(models);
-  } finally {
-    await Promise.all([...models.values()].map((model) => model.close()));
-  }
+async function inputsOf(
+  recipe: string | object,
+  { folder }: Pick<MergeModelOptions, "folder">,
+  { methods }: KnownMethods,
+): Promise<MergeInputs> {
+  if (typeof recipe !== "string") return { recipe, file: undefined, folder, methods };
+  return { recipe: await readRecipe(recipe), file: recipe, folder, methods };
 }
 
 /** Files that say something about the old weights and not about the merged ones. */
 const leftBehind = /^(config|adapter_config|quantize_config|hf_quant_config)\.json$|^(readme|model_card|modelcard)\b/i;
 
+/** Writes what belongs to the weights: config.json, the donor's companion files, and README.md. */
 async function writeCompanions(
   folder: Pick<OutputFolder, "writeFile" | "copyFile">,
-  plan: MergePlan,
-  donor: ModelFolder,
+  { plan, method, models }: OpenMerge,
+  recipe: string | undefined,
+  tool: string,
 ): Promise<void> {
   if (plan.config !== undefined)
     await folder.writeFile("config.json", `${JSON.stringify(plan.config, undefined, 2)}\n`);
+  const donor = models[plan.donor].folder;
   for (const [name, source] of donor.files) if (!leftBehind.test(name)) await folder.copyFile(name, source);
+  const sources = await Promise.all(
+    models.map(async (model, index) => ({ reference: plan.models[index], licence: await licenceOf(model.folder) })),
+  );
+  const { name, source: methodSource } = method;
+  await folder.writeFile("README.md", modelCard({ method: name, methodSource, sources, recipe, tool }));
 }

@@ -1,0 +1,39 @@
+import { createRequire } from "node:module";
+import type { SafetensorsPlan } from "@loomweight/checkpoint";
+import type { JournalFacts } from "@loomweight/checkpoint/node";
+import type { OpenMerge } from "./open-merge.ts";
+import { digest } from "./source-facts.ts";
+
+/** Everything that decides the bytes of a merge, by name: a run is continued only by one with the same facts. */
+export function runFacts(
+  merge: OpenMerge,
+  run: {
+    readonly recipe: string | object;
+    readonly layout: SafetensorsPlan;
+    readonly tool: string;
+    readonly seed?: number;
+    readonly allowNonFinite?: boolean;
+  },
+): JournalFacts {
+  const { recipe, layout, tool, seed = 0, allowNonFinite = false } = run;
+  return {
+    tool: `${tool} (merge ${packageVersion()})`,
+    recipe: digest(recipe),
+    methods: merge.methods.map((method) => `${method.name} ${digest(String(method.merge))}`).join(", "),
+    plan: planDigest(merge),
+    "weight files": digest([layout.files.map(({ name, size }) => [name, size]), [...layout.tensors]]),
+    seed: String(seed),
+    "allow non-finite": String(allowNonFinite),
+    ...merge.sources,
+  };
+}
+
+/** A digest of all that a plan says about the output. */
+export function planDigest({ plan: { warnings: _, ...plan } }: Pick<OpenMerge, "plan">): string {
+  return digest(plan);
+}
+
+function packageVersion(): string {
+  const manifest = createRequire(import.meta.url)("@loomweight/merge/package.json") as { version: string };
+  return manifest.version;
+}
