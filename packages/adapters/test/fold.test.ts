@@ -134,6 +134,22 @@ describe("which tensors an adapter reaches", () => {
     expect(folded.warnings.join()).toContain("changes both");
   });
 
+  test("an embedding that was saved for a tied model takes the place of both sides, and the warning says so", async () => {
+    const embedding = weights("new embedding", [7, 4]);
+    const folded = await foldSmall(
+      smallModel(["lm_head.weight"]),
+      [
+        folder({ modules_to_save: ["embed_tokens"] }, (t) =>
+          t.set("base_model.model.model.embed_tokens.weight", embedding),
+        ),
+      ],
+      {},
+      { tie_word_embeddings: true, architectures: ["LlamaForCausalLM"] },
+    );
+    expect(await folded.read("model.embed_tokens.weight")).toEqual(embedding);
+    expect(folded.warnings.join()).toContain("takes the place of both");
+  });
+
   test("the classifier that a classification task trained is added to the base", async () => {
     const score = weights("score", [3, 4]);
     const folded = await foldSmall(smallModel(), [

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Checkpoint } from "@loomweight/checkpoint";
-import { fixtureArea, fixtureCases, readFixtureJson, readFixtureTensors } from "@loomweight/fixtures";
+import { fixtureArea, fixtureCases, isBundledSubset, readFixtureJson, readFixtureTensors } from "@loomweight/fixtures";
 import { LoomweightError, type Tensor } from "@loomweight/tensor";
 import { describe, expect, type TestContext, test } from "vitest";
 import { foldAdapters, writeAdapter } from "../src/index.ts";
@@ -159,8 +159,10 @@ describe("files come back unchanged byte for byte when they are written", () => 
 });
 
 test.skipIf(area === "")("every listed difference names a case and a tensor that are recorded", () => {
+  const cases = fixtureCases("peft", { within: "cases" });
   for (const { case: name, tensor, reason } of differences) {
-    expect(fixtureCases("peft", { within: "cases" })).toContain(name);
+    if (isBundledSubset() && !cases.includes(name)) continue;
+    expect(cases).toContain(name);
     expect(readFixtureTensors(join(area, "cases", name, "expected.safetensors")).has(`merged/${tensor}`)).toBe(true);
     expect(reason.length).toBeGreaterThan(20);
   }

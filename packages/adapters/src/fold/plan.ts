@@ -87,6 +87,11 @@ export function planFold(base: FoldBase, adapters: readonly Adapter[], options: 
       const name = locateReplacement(checkpoint, paths, path);
       addReplacement(checkpoint, adapter, name, tensor, added, warnings);
       addOperation(name, { kind: "replace", adapter, tensor });
+      if (name === embedding?.name) {
+        warnings.push(
+          `${adapter.location}: "${name}" serves as input embedding and as output head; the saved one takes the place of both`,
+        );
+      }
       if (isHead(name.replace(/\.weight$/, "")) && !checkpoint.tensors.has(name) && embedding !== undefined) {
         changes.tie_word_embeddings = false;
         warnings.push(
