@@ -1,0 +1,12 @@
+import { expect, test } from "vitest";
+import * as everything from "../src/index.ts";
+import * as onNode from "../src/node/index.ts";
+
+test("the public names are these: a change of the interface shows here", () => {
+  expect(Object.keys(everything).sort().join(" ")).toMatchInlineSnapshot(
+    `"abs add and apply applyOne argMax assemble attentionOps attributes averagePool batchNormalization biasGelu binaryOps cast ceil changeGraph checkModel clip concat constantOfShape contrib contribQuantizedOps conv convInteger convolutionOps cos createScratch cumSum dequantizeLinear div dtypeOfOnnx dynamicQuantizeLinear encodeOnnx equal erf exp expand fastGelu findRule flatten float floatOf floats floatsOf floor foldConstants freeValues gather gatherBlockQuantized gatherElements gatherND gelu gemm generateOps globalAveragePool greater greaterOrEqual groupQueryAttention identity indexGraph indexingOps inferTypes initializer input inputsOf int int64Vector intOf ints intsOf isGraphValue isNaN isOnnxDtype isTensor layerNormalization lazyFrom lazyTensor leakyRelu less lessOrEqual log logSoftmax logicOps matMul matMulInteger matMulNBits matmulOps max maxPool min mod mul multiHeadAttention named neg node normalizeOps not oneHot onnxNode onnxOfDtype opTables opsetOf or pad parameter parameterFrom pow pruneUnused quantizeLinear quantizedOps quickGelu range readOnnx reciprocal redirect reduceL1 reduceL2 reduceMax reduceMean reduceMin reduceOps reduceProd reduceSum reduceSumSquare relu replaceNode reshape resize rmsNormalization rotaryEmbedding round scalarOf scatterND shapeOf shapeOps shapeVector sigmoid sign simplifiedLayerNormalization sin size skipSimplifiedLayerNormalization slice softmax softplus sortNodes split sqrt squeeze sub subgraphsOf tanh tensorAttribute tensorOf text textOf texts tile topK transpose trilu unaryOps unsqueeze usedBy where withInferredTypes withKernelMemory writeOnnx xor"`,
+  );
+  expect(Object.keys(onNode).sort().join(" ")).toMatchInlineSnapshot(
+    `"evaluate onnxruntimeVersion openOnnxFile openSession readOnnxFile writeOnnxFile"`,
+  );
+});
