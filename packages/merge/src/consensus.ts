@@ -30,7 +30,13 @@ export function signConsensusMean(terms: readonly WeightedTaskVector[], normaliz
     (kernels, out, inputs, _start, [divisor]) => {
       kernels.signConsensus(out, divisor, inputs, weights);
       if (normalize) kernels.divideUnlessSmall(out, out, divisor, cancelled);
+      for (const input of inputs) if (kernels.firstNonFinite(input) >= 0) spreadNonFinite(out, input);
     },
     1,
   );
+}
+
+/** NaN agrees with no sign and would vanish: it is put into the result, where it is noticed. */
+function spreadNonFinite(out: Float64Array, input: Float64Array): void {
+  for (let i = 0; i < out.length; i++) if (!Number.isFinite(input[i])) out[i] += input[i];
 }

@@ -1,7 +1,7 @@
 import type { KernelDType } from "@loomweight/kernels";
 import { byteLengthOf, type DType, LoomweightError } from "@loomweight/tensor";
 import type { LazyTensor } from "./lazy-tensor.ts";
-import { streamTiles } from "./stream.ts";
+import { type ElementRange, streamTiles } from "./stream.ts";
 
 export interface StoreOptions {
   readonly dtype: KernelDType;
@@ -9,6 +9,8 @@ export interface StoreOptions {
   readonly name: string;
   /** Let infinities and NaN pass; default false. */
   readonly allowNonFinite?: boolean;
+  /** Elements to evaluate; default all. It must begin at a multiple of the engine's block size. */
+  readonly range?: ElementRange;
   /** Takes bytes of the tensor from byte `start` on; the array is free again when the promise resolves. */
   readonly write: (start: number, bytes: Uint8Array) => Promise<void>;
 }
@@ -27,10 +29,11 @@ const overflow: Partial<Record<DType, number>> = {
 export async function storeTensor(tensor: LazyTensor, options: StoreOptions): Promise<void> {
   const { engine, size } = tensor;
   const { kernels } = engine;
-  const { dtype, allowNonFinite = false } = options;
+  const { dtype, allowNonFinite = false, range = { start: 0, end: size } } = options;
   const elementBytes = byteLengthOf(dtype, 1);
   const limit = overflow[dtype] ?? Number.POSITIVE_INFINITY;
-  const longest = Math.min(engine.tileElements, Math.max(1, Math.ceil(size / engine.blockSize)) * engine.blockSize);
+  const blocks = Math.max(1, Math.ceil((range.end - range.start) / engine.blockSize));
+  const longest = Math.min(engine.tileElements, blocks * engine.blockSize);
   const buffers: Uint8Array[] = [];
   const pending: Promise<unknown>[] = [];
   let tileStart = 0;
@@ -47,6 +50,7 @@ export async function storeTensor(tensor: LazyTensor, options: StoreOptions): Pr
       }
     },
     {
+      ranges: [range],
       beforeTile: async (tile) => {
         tileStart = tile.start;
         await pending[tiles % 2];
