@@ -13,8 +13,8 @@ const { values, positionals: areas } = parseArgs({
   allowPositionals: true,
 });
 
-/** Replay files with their area: `models-fold.replay.test.ts` belongs to `models`. */
-function replayFiles(): { path: string; area: string }[] {
+/** Replay files with the words that choose them: their area (`models-fold.replay.test.ts`: models) and their package. */
+function replayFiles(): { path: string; areas: string[] }[] {
   return readdirSync(join(root, "packages")).flatMap((name) => {
     const folder = join(root, "packages", name, "test");
     if (!existsSync(folder)) return [];
@@ -22,19 +22,21 @@ function replayFiles(): { path: string; area: string }[] {
       .filter((file) => file.endsWith(".replay.test.ts"))
       .map((file) => ({
         path: join("packages", name, "test", file),
-        area: file.replace(/(-[a-z0-9-]+)?\.replay\.test\.ts$/, ""),
+        areas: [file.replace(/(-[a-z0-9-]+)?\.replay\.test\.ts$/, ""), name],
       }));
   });
 }
 
 const files = replayFiles();
-const known = [...new Set(files.map(({ area }) => area))].sort();
+const known = [...new Set(files.flatMap((file) => file.areas))].sort();
 const unknown = areas.filter((area) => !known.includes(area));
 if (unknown.length > 0) {
   console.error(`unknown area ${unknown.join(", ")}; there are: ${known.join(", ")}`);
   process.exit(2);
 }
-const chosen = files.filter(({ area }) => areas.length === 0 || areas.includes(area)).map(({ path }) => path);
+const chosen = files
+  .filter((file) => areas.length === 0 || file.areas.some((area) => areas.includes(area)))
+  .map(({ path }) => path);
 if (chosen.length === 0) {
   console.error("no replay files found");
   process.exit(1);
