@@ -164,8 +164,8 @@ export function readPatterns(
   const matchers = entries.map(([key]) => {
     // Plain names need no engine; EVA writes one for each module.
     if (/^[\w.]+$/.test(key)) return (path: string) => endsWithKey(path, key);
-    const pattern = compilePattern(`(.*\\.)?(${key})$`, { option: `${option}.${key}`, file }, budget);
-    return (path: string) => pattern.matchesStart(path);
+    const pattern = compilePattern(`(${key})$`, { option: `${option}.${key}`, file }, budget);
+    return (path: string) => partStarts(path).some((start) => pattern.matchesAt(path, start));
   });
   return (path) => {
     budget.steps -= matchers.length;
@@ -180,6 +180,18 @@ export function readPatterns(
     const first = matchers.findIndex((matches) => matches(path));
     return first < 0 ? undefined : entries[first][1];
   };
+}
+
+/** Where `(.*\.)?` can end: at the start and after each dot. */
+function partStarts(path: string): number[] {
+  const starts = [0];
+  let at = 0;
+  for (const character of path) {
+    at++;
+    if (character === "\n") break;
+    if (character === ".") starts.push(at);
+  }
+  return starts;
 }
 
 /** `(.*\.)?(KEY)$` for a key of word characters and dots, where a dot stands for any character. */
