@@ -7,8 +7,11 @@ export interface Interrupt {
   dispose(): void;
 }
 
+/** Ctrl-C, the system's request to end, the terminal closing. */
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
 /**
- * Listens for SIGINT and SIGTERM. The first aborts `signal`, so that the work under way stops at its next tile and
+ * Listens for them. The first aborts `signal`, so that the work under way stops at its next tile and
  * takes its temporary output away; a second one ends the process at once with exit code 130.
  */
 export function listenForInterrupt(announce: () => void): Interrupt {
@@ -18,14 +21,12 @@ export function listenForInterrupt(announce: () => void): Interrupt {
     announce();
     controller.abort();
   };
-  process.on("SIGINT", listener);
-  process.on("SIGTERM", listener);
+  for (const name of signals) process.on(name, listener);
   return {
     signal: controller.signal,
     interrupted: () => controller.signal.aborted,
     dispose() {
-      process.off("SIGINT", listener);
-      process.off("SIGTERM", listener);
+      for (const name of signals) process.off(name, listener);
     },
   };
 }
