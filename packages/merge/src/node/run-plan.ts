@@ -58,9 +58,9 @@ export async function runPlan(
     workers = 1;
   }
   if (workers > 1) {
-    const { recipe, file, folder } = inputs;
+    const { methods: _, ...plainInputs } = inputs;
     const task: WorkerTask = {
-      inputs: { recipe, file, folder },
+      inputs: plainInputs,
       methods: known.methods.flatMap((each) => known.references.get(each) ?? []),
       planDigest: planDigest(merge),
       sources: merge.sources,
