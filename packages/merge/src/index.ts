@@ -52,8 +52,16 @@ export { slerp } from "./methods/slerp.ts";
 export { taskArithmetic } from "./methods/task-arithmetic.ts";
 export { ties } from "./methods/ties.ts";
 // methods:end
-export type { MergePlan, TensorInput, TensorPlan, TensorReference } from "./plan/plan.ts";
-export { modelsOf, planMerge } from "./plan/plan-merge.ts";
+export type {
+  MergePlan,
+  PlannedTokenizer,
+  PlannedVocabulary,
+  TensorInput,
+  TensorPlan,
+  TensorReference,
+} from "./plan/plan.ts";
+export { type PlanModel, type PlanOptions, planMerge } from "./plan/plan-merge.ts";
+export { modelsOf, parseRecipeDocuments, type RecipeDocuments } from "./recipe/documents.ts";
 export type { ModelReference } from "./recipe/model-reference.ts";
 export { parseRecipe, type Recipe, type RecipeContext } from "./recipe/recipe.ts";
 export { keepLargest, keepMiddle, keepWithin, rescaleToL1 } from "./sparsify.ts";

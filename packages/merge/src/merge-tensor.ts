@@ -33,11 +33,36 @@ export async function mergeTensor(
   options: MergeTensorOptions,
 ): Promise<void> {
   const write = (start: number, bytes: Uint8Array) => sink(tensor.name, start, bytes);
-  const { copy } = tensor;
-  if (copy !== undefined) {
-    await copyTensor(checkpoints[copy.model], copy.tensor, engine, write, options.signal);
-    return;
+  try {
+    const { merged, reference } = await openMerged(tensor, method, checkpoints, engine, options);
+    if (merged === undefined) {
+      await copyTensor(checkpoints[reference.model], reference.tensor, engine, write, options.signal);
+    } else {
+      const { allowNonFinite } = options;
+      await storeTensor(merged, { dtype: tensor.dtype as KernelDType, name: tensor.name, allowNonFinite, write });
+    }
+  } finally {
+    engine.reset();
   }
+}
+
+/** A merged tensor that has not been evaluated, or the stored tensor that it is bit for bit. */
+export type MergedTensor =
+  | { readonly merged: LazyTensor; readonly reference?: undefined }
+  | { readonly merged?: undefined; readonly reference: TensorReference };
+
+/**
+ * Runs a method on one tensor of a plan: what it needs to know of whole tensors is read now, the result is evaluated
+ * by the caller, who resets the engine when done with it.
+ */
+export async function openMerged(
+  tensor: TensorPlan,
+  method: AnyMergeMethod,
+  checkpoints: readonly Checkpoint[],
+  engine: Engine,
+  options: MergeTensorOptions,
+): Promise<MergedTensor> {
+  if (tensor.copy !== undefined) return { reference: tensor.copy };
   const open = ({ model, tensor: name, cut }: TensorReference): LazyTensor =>
     fromSource(checkpointSource(checkpoints[model], name, { cut, signal: options.signal }), engine);
   const sources = {
@@ -50,18 +75,9 @@ export async function mergeTensor(
     })),
   };
   const context: MergeContext = { tensor: tensor.name, seed: options.seed ?? 0 };
-  try {
-    const merged = await method.merge(sources, tensor.options, context);
-    const reference = referenceOf(merged, tensor, sources);
-    if (reference !== undefined) {
-      await copyTensor(checkpoints[reference.model], reference.tensor, engine, write, options.signal);
-    } else {
-      const { allowNonFinite } = options;
-      await storeTensor(merged, { dtype: tensor.dtype as KernelDType, name: tensor.name, allowNonFinite, write });
-    }
-  } finally {
-    engine.reset();
-  }
+  const merged = await method.merge(sources, tensor.options, context);
+  const reference = referenceOf(merged, tensor, sources);
+  return reference === undefined ? { merged } : { reference };
 }
 
 /** The stored tensor that a result is, bit for bit: a whole source that is not converted. */

@@ -7,6 +7,7 @@ import type { MergeProgress } from "../execute.ts";
 import type { MergeTensorOptions } from "../merge-tensor.ts";
 import { licenceOf, modelCard } from "../model-card.ts";
 import type { MergePlan } from "../plan/plan.ts";
+import { writeCompanions } from "./companions.ts";
 import { type KnownMethods, knownMethods, type MergeMethodModule } from "./method-reference.ts";
 import { type MergeInputs, type OpenMerge, readRecipe, withOpenMerge } from "./open-merge.ts";
 import { runFacts } from "./run-facts.ts";
@@ -37,6 +38,8 @@ export interface MergeModelOptions extends MergeTensorOptions {
   readonly methods?: readonly (AnyMergeMethod | MergeMethodModule)[];
   /** Folder that model paths are relative to when they do not lie beside the recipe; default the working folder. */
   readonly folder?: string;
+  /** Of a recipe of several documents: the name of the one to write; default the unnamed one, or the last of all. */
+  readonly target?: string;
   /** Name and version of the tool, for the model card; default "Loomweight". */
   readonly tool?: string;
 }
@@ -91,7 +94,8 @@ export async function mergeModel(
       const writer = await folder.createWriter(layout);
       run = await runPlan({ merge, inputs, known, outputPath: folder.path, writer }, options);
       await writer.finish();
-      await writeCompanions(folder, merge, typeof recipe === "string" ? String(inputs.recipe) : undefined, tool);
+      await writeCompanions(folder, plan, merge.models);
+      await writeCard(folder, merge, typeof recipe === "string" ? String(inputs.recipe) : undefined, tool);
       await folder.commit();
     } catch (error) {
       throw await abandonOutput(folder, error, plan.tensors.length, options);
@@ -99,7 +103,7 @@ export async function mergeModel(
     return {
       outPath,
       method: method.name,
-      models: plan.models,
+      models: [...merge.models.keys()],
       tensors: plan.tensors.length,
       bytes: [...layout.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),
       files: layout.files.map(({ name }) => name),
@@ -139,7 +143,7 @@ async function abandonOutput(
  */
 export async function planModel(
   recipe: string | object,
-  options: Pick<MergeModelOptions, "methods" | "folder"> = {},
+  options: Pick<MergeModelOptions, "methods" | "folder" | "target"> = {},
 ): Promise<MergePlan> {
   const known = await knownMethods(options.methods);
   return withOpenMerge(await inputsOf(recipe, options, known), async ({ plan }) => plan);
@@ -147,29 +151,23 @@ export async function planModel(
 
 async function inputsOf(
   recipe: string | object,
-  { folder }: Pick<MergeModelOptions, "folder">,
+  { folder, target, seed, allowNonFinite }: Pick<MergeModelOptions, "folder" | "target" | "seed" | "allowNonFinite">,
   { methods }: KnownMethods,
 ): Promise<MergeInputs> {
-  if (typeof recipe !== "string") return { recipe, file: undefined, folder, methods };
-  return { recipe: await readRecipe(recipe), file: recipe, folder, methods };
+  const common = { folder, methods, target, seed, allowNonFinite };
+  if (typeof recipe !== "string") return { recipe, file: undefined, ...common };
+  return { recipe: await readRecipe(recipe), file: recipe, ...common };
 }
 
-/** Files that say something about the old weights and not about the merged ones. */
-const leftBehind = /^(config|adapter_config|quantize_config|hf_quant_config)\.json$|^(readme|model_card|modelcard)\b/i;
-
-/** Writes what belongs to the weights: config.json, the donor's companion files, and README.md. */
-async function writeCompanions(
-  folder: Pick<OutputFolder, "writeFile" | "copyFile">,
-  { plan, method, models }: OpenMerge,
+/** The README.md: method, models with their licences, recipe. */
+async function writeCard(
+  folder: Pick<OutputFolder, "writeFile">,
+  { method, models }: OpenMerge,
   recipe: string | undefined,
   tool: string,
 ): Promise<void> {
-  if (plan.config !== undefined)
-    await folder.writeFile("config.json", `${JSON.stringify(plan.config, undefined, 2)}\n`);
-  const donor = models[plan.donor].folder;
-  for (const [name, source] of donor.files) if (!leftBehind.test(name)) await folder.copyFile(name, source);
   const sources = await Promise.all(
-    models.map(async (model, index) => ({ reference: plan.models[index], licence: await licenceOf(model.folder) })),
+    [...models].map(async ([reference, model]) => ({ reference, licence: await licenceOf(model.folder) })),
   );
   const { name, source: methodSource } = method;
   await folder.writeFile("README.md", modelCard({ method: name, methodSource, sources, recipe, tool }));

@@ -3,10 +3,12 @@ import type { Checkpoint } from "@loomweight/checkpoint";
 import { LoomweightError } from "@loomweight/tensor";
 import type { AnyMergeMethod } from "../define.ts";
 import type { MergePlan } from "../plan/plan.ts";
-import { planMerge } from "../plan/plan-merge.ts";
-import { modelsOf } from "../recipe/documents.ts";
-import { parseRecipe, type Recipe } from "../recipe/recipe.ts";
+import { modelsOfDocuments, planDocuments } from "../plan/plan-documents.ts";
+import { planCheckpoints } from "../plan-checkpoints.ts";
+import { parseRecipeDocuments } from "../recipe/documents.ts";
+import type { Recipe } from "../recipe/recipe.ts";
 import { type OpenReference, openReference } from "./open-reference.ts";
+import { planModels } from "./plan-models.ts";
 import { sourceFacts } from "./source-facts.ts";
 
 /** What a merge is made from, as a caller and every worker opens it for itself. Plain data but for the methods. */
@@ -18,49 +20,61 @@ export interface MergeInputs {
   /** Folder that model paths are relative to otherwise; default the working folder. */
   readonly folder: string | undefined;
   readonly methods: readonly AnyMergeMethod[];
+  /** Name of the document that is wanted; default: the unnamed one, or the one that no other uses. */
+  readonly target?: string;
+  /** How documents that others use are merged. */
+  readonly seed?: number;
+  readonly allowNonFinite?: boolean;
 }
 
 /** A recipe with its models open and its plan made. */
 export interface OpenMerge {
+  /** The document whose result is wanted. */
   readonly recipe: Recipe;
   readonly plan: MergePlan;
   readonly method: AnyMergeMethod;
-  /** Every method that takes part. */
+  /** Every method that takes part: that of the recipe first, then those of documents that it uses. */
   readonly methods: readonly AnyMergeMethod[];
-  /** The models of the plan, in its order. */
-  readonly models: readonly OpenReference[];
+  /** The models that are read from files, in the order in which the recipe names them, by the key of their reference. */
+  readonly models: ReadonlyMap<string, OpenReference>;
   /** What the plan's tensors are read from, in the order of its models. */
   readonly checkpoints: readonly Checkpoint[];
   /** What tells the models' files apart from others, by path. */
   readonly sources: Readonly<Record<string, string>>;
 }
 
-/** Parses a recipe, opens its models, plans the merge, and closes them when `work` has ended. */
+/**
+ * Parses a recipe of one or several documents, opens its models, plans the merge, and closes them when `work` has
+ * ended. When `work` begins, headers, tokenizers and chat templates have been read, and no weights. Throws what
+ * `parseRecipeDocuments`, `openReference` and `planDocuments` throw.
+ */
 export async function withOpenMerge<T>(
-  { recipe, file, folder, methods }: MergeInputs,
+  { recipe, file, folder, methods, target, seed, allowNonFinite }: MergeInputs,
   work: (merge: OpenMerge) => Promise<T>,
 ): Promise<T> {
-  const parsed = parseRecipe(recipe, { methods, file });
-  const opened = new Map<string, OpenReference>();
+  const documents = parseRecipeDocuments(recipe, { methods, file, target });
+  const models = new Map<string, OpenReference>();
   try {
-    for (const reference of modelsOf(parsed)) opened.set(reference.key, await openReference(reference, folder));
-    const planned = planMerge(parsed, new Map([...opened].map(([key, model]) => [key, model.folder])));
-    const plan = {
-      ...planned,
-      warnings: [...[...opened.values()].flatMap(({ warnings }) => warnings), ...planned.warnings],
-    };
-    const models = plan.models.map((key) => opened.get(key) as OpenReference);
+    for (const reference of modelsOfDocuments(documents)) {
+      models.set(reference.key, await openReference(reference, folder));
+    }
+    const raw = [...models.values()].every(({ isFile }) => isFile);
+    const planned = planDocuments(documents, await planModels(documents, models), { raw });
+    const warnings = [...[...models.values()].flatMap((model) => model.warnings), ...planned.warnings];
+    const plan = { ...planned, warnings: [...new Set(warnings)] };
+    const used = [...new Set([documents.target, ...documents.documents].map(({ method }) => method))];
+    const opened = new Map([...models].map(([key, { checkpoint }]) => [key, checkpoint]));
     return await work({
-      recipe: parsed,
+      recipe: documents.target,
       plan,
-      method: parsed.method,
-      methods: [parsed.method],
+      method: documents.target.method,
+      methods: used,
       models,
-      checkpoints: models.map(({ checkpoint }) => checkpoint),
-      sources: await sourceFacts(models),
+      checkpoints: planCheckpoints(plan, opened, used, { seed, allowNonFinite }),
+      sources: await sourceFacts(models.values()),
     });
   } finally {
-    await Promise.all([...opened.values()].map((model) => model.close()));
+    await Promise.all([...models.values()].map((model) => model.close()));
   }
 }
 

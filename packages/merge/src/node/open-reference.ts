@@ -1,3 +1,4 @@
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { foldAdapters } from "@loomweight/adapters";
 import { openAdapterFolder } from "@loomweight/adapters/node";
@@ -15,6 +16,8 @@ export interface OpenReference {
   readonly warnings: readonly string[];
   /** Paths of the files that its weights come from. */
   readonly files: readonly string[];
+  /** Whether the recipe names a file of weights rather than a folder. */
+  readonly isFile: boolean;
   close(): Promise<void>;
 }
 
@@ -26,10 +29,12 @@ export async function openReference(
   { path, adapter, place }: ModelReference,
   workingFolder?: string,
 ): Promise<OpenReference> {
-  const model = await openModel(await resolveModelPath(path, place, workingFolder));
+  const found = await resolveModelPath(path, place, workingFolder);
+  const model = await openModel(found);
   if (adapter === undefined) {
     const { checkpoint } = model;
-    return { folder: model, checkpoint, warnings: [], files: filesOf(checkpoint), close: () => model.close() };
+    const isFile = (await stat(found)).isFile();
+    return { folder: model, checkpoint, warnings: [], files: filesOf(checkpoint), isFile, close: () => model.close() };
   }
   try {
     return await withAdapter(model, await resolveModelPath(adapter, place, workingFolder));
@@ -67,6 +72,7 @@ async function withAdapter(model: ModelFolder, adapterPath: string): Promise<Ope
         read: (name, options) => from(name).read(name, options),
       },
       warnings: stored.plan.warnings,
+      isFile: false,
       files: [
         ...filesOf(model.checkpoint),
         ...filesOf(adapter.checkpoint),

@@ -17,6 +17,8 @@ export interface ConfigChanges {
   readonly tensors: readonly TensorPlan[];
   /** Set where the recipe asks for a dtype. */
   readonly dtype?: DType;
+  /** Configuration of the model that gives the tokenizer, where that is another: its special tokens count. */
+  readonly specialTokens?: Readonly<Record<string, unknown>>;
 }
 
 /**
@@ -25,7 +27,7 @@ export interface ConfigChanges {
  */
 export function rewriteConfig(
   config: Readonly<Record<string, unknown>>,
-  { layers, tensors, dtype }: ConfigChanges,
+  { layers, tensors, dtype, specialTokens }: ConfigChanges,
 ): Record<string, unknown> {
   const result: Record<string, unknown> = { ...config };
   if (layers !== undefined) rewriteLayers(result, layers);
@@ -38,9 +40,16 @@ export function rewriteConfig(
   if (embedding !== undefined) {
     for (const key of vocabularyKeys) if (typeof result[key] === "number") result[key] = embedding.shape[0];
   }
+  if (specialTokens !== undefined && specialTokens !== config) Object.assign(result, specialTokenIds(specialTokens));
   const hasHead = tensors.some(({ name }) => name.endsWith("lm_head.weight"));
   if (hasHead && embedding !== undefined && result.tie_word_embeddings === true) result.tie_word_embeddings = false;
   return result;
+}
+
+/** The numbers of special tokens that a config.json or generation_config.json states. */
+export function specialTokenIds(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const keys = ["bos_token_id", "eos_token_id", "pad_token_id"];
+  return Object.fromEntries(keys.filter((key) => config[key] !== undefined).map((key) => [key, config[key]]));
 }
 
 function rewriteLayers(config: Record<string, unknown>, layers: readonly LayerOrigin[]): void {

@@ -1,19 +1,25 @@
-import type { ModelFolder, TensorInfo } from "@loomweight/checkpoint";
+import type { Checkpoint, TensorInfo } from "@loomweight/checkpoint";
 import { LoomweightError } from "@loomweight/tensor";
+import { modelsOf } from "../recipe/documents.ts";
 import type { ModelReference } from "../recipe/model-reference.ts";
 import type { Recipe, RecipeSlice } from "../recipe/recipe.ts";
+import { chooseChatTemplate } from "../tokenizer/chat-template.ts";
+import type { TokenizerFile } from "../tokenizer/tokenizer-file.ts";
 import { type LayerOrigin, rewriteConfig } from "./config.ts";
 import { type ModelLayers, sortByLayer } from "./layers.ts";
 import type { MergePlan, TensorPlan } from "./plan.ts";
 import { planTensor, type SlotInput, type TensorSlot } from "./plan-tensor.ts";
+import { planTokenizer } from "./plan-tokenizer.ts";
 import { refuseUnlikeModels } from "./refusals.ts";
 import { type OutsideRole, outsideRole } from "./roles.ts";
+
+export { modelsOf };
 
 /** One model of a recipe, opened. */
 interface OpenModel {
   readonly index: number;
   readonly reference: ModelReference;
-  readonly folder: ModelFolder;
+  readonly folder: PlanModel;
   readonly layers: ModelLayers;
 }
 
@@ -33,34 +39,54 @@ interface PlannedSlice {
   readonly length: number | undefined;
 }
 
-/** The models that a recipe names, each once, in the order of its text; the base comes last when it is not listed. */
-export function modelsOf(recipe: Recipe): ModelReference[] {
-  const references = recipe.slices.flatMap(({ sources, base }) => [
-    ...sources.map(({ model }) => model),
-    ...(base === undefined ? [] : [base]),
-  ]);
-  if (recipe.base !== undefined) references.push(recipe.base);
-  return [...new Map(references.map((reference) => [reference.key, reference])).values()];
+/** A model as planning sees it; a `ModelFolder` is one. */
+export interface PlanModel {
+  readonly location: string;
+  /** Names, shapes and dtypes; nothing is read. */
+  readonly checkpoint: Pick<Checkpoint, "tensors">;
+  readonly config: Readonly<Record<string, unknown>> | undefined;
+  /** Read beforehand where the recipe has tokenizer settings (`readTokenizerFiles`). */
+  readonly tokenizer?: TokenizerFile;
+  /** Text of its chat template, read beforehand where the recipe asks for one. */
+  readonly chatTemplate?: string;
+  /** Present: the model is a document of the recipe, and this is its plan. */
+  readonly plan?: MergePlan;
+}
+
+export interface PlanOptions {
+  /**
+   * Merge tensors of one name without looking for layers, embeddings or a configuration, as for plain state dicts:
+   * every gradient has the value it begins with. Default false.
+   */
+  readonly raw?: boolean;
 }
 
 /**
  * Plans a merge from the headers of its models, `models` by the key of their reference. Nothing is read but what is
  * in memory already. Throws `LoomweightError` for everything about the recipe or the models that cannot be merged.
  */
-export function planMerge(recipe: Recipe, models: ReadonlyMap<string, ModelFolder>): MergePlan {
-  const open = modelsOf(recipe).map((reference, index): OpenModel => {
+export function planMerge(
+  recipe: Recipe,
+  models: ReadonlyMap<string, PlanModel>,
+  { raw = false }: PlanOptions = {},
+): MergePlan {
+  const warnings = [...recipe.warnings];
+  const references = modelsOf(recipe);
+  const folders = references.map((reference): PlanModel => {
     const folder = models.get(reference.key);
     if (folder === undefined) throw notOpened(reference);
-    return { index, reference, folder, layers: sortByLayer(folder.checkpoint.tensors) };
+    return folder;
   });
-  refuseUnlikeModels(
-    recipe,
-    open.map(({ folder }) => folder),
-  );
+  refuseUnlikeModels(recipe, folders);
+  const vocabulary = recipe.tokenizer === undefined ? undefined : planTokenizer(recipe, references, folders);
+  const open = references.map((reference, index): OpenModel => {
+    const tensors = vocabulary?.tensors[index] ?? folders[index].checkpoint.tensors;
+    const layers = raw ? { stacks: new Map(), outside: tensors } : sortByLayer(tensors);
+    return { index, reference, folder: folders[index], layers };
+  });
   const byKey = new Map(open.map((model) => [model.reference.key, model]));
-  const warnings = [...recipe.warnings];
   const slices = recipe.slices.map((slice) => planSlice(recipe, slice, byKey, warnings));
-  const slots = [...layerSlots(recipe, slices), ...outsideSlots(recipe, slices)];
+  const slots = [...layerSlots(recipe, slices), ...outsideSlots(recipe, slices, raw)];
   const tensors = slots
     .map((slot) => planTensor(recipe, slot, warnings))
     .filter((tensor): tensor is TensorPlan => tensor !== undefined);
@@ -68,10 +94,11 @@ export function planMerge(recipe: Recipe, models: ReadonlyMap<string, ModelFolde
     throw new LoomweightError({ code: "EMPTY_MERGE", problem: "nothing would be written", file: recipe.file });
   refuseDuplicates(tensors);
   const donor = byKey.get((recipe.base ?? recipe.slices[0].sources[0].model).key) as OpenModel;
-  const config = donor.folder.config;
+  const config = raw ? undefined : donor.folder.config;
+  const documents = Object.fromEntries(open.flatMap(({ index, folder: { plan } }) => (plan ? [[index, plan]] : [])));
   return {
     method: recipe.method.name,
-    models: open.map(({ reference }) => reference.key),
+    models: references.map(({ key }) => key),
     tensors,
     config:
       config === undefined
@@ -80,10 +107,27 @@ export function planMerge(recipe: Recipe, models: ReadonlyMap<string, ModelFolde
             layers: recipe.wholeModels ? undefined : layerOrigins(slices),
             tensors,
             dtype: recipe.dtype,
+            specialTokens: vocabulary && open[vocabulary.tokenizer.donor].folder.config,
           }),
     donor: donor.index,
-    warnings: [...new Set(warnings)],
+    ...(Object.keys(documents).length > 0 && { documents }),
+    ...(vocabulary && { vocabulary: vocabulary.rows, tokenizer: vocabulary.tokenizer }),
+    ...planChatTemplate(recipe, folders, warnings),
+    warnings: [...new Set([...(vocabulary?.warnings ?? []), ...warnings])],
   };
+}
+
+function planChatTemplate(
+  { chatTemplate }: Recipe,
+  folders: readonly PlanModel[],
+  warnings: string[],
+): Pick<MergePlan, "chatTemplate"> {
+  if (chatTemplate === undefined) return {};
+  const templates = folders.flatMap((folder) => (folder.chatTemplate === undefined ? [] : [folder.chatTemplate]));
+  const text = chooseChatTemplate(chatTemplate.setting, templates, chatTemplate.place);
+  if (text !== undefined) return { chatTemplate: text };
+  warnings.push("chat_template: auto, but no model has a chat template: none is written");
+  return {};
 }
 
 function planSlice(
@@ -208,7 +252,8 @@ function oneLayer(
 }
 
 /** Tensors before the layers belong to the first slice, those after them to the last. */
-function outsideSlots(recipe: Recipe, slices: readonly PlannedSlice[]): TensorSlot[] {
+function outsideSlots(recipe: Recipe, slices: readonly PlannedSlice[], raw: boolean): TensorSlot[] {
+  const roleOf = (name: string): OutsideRole => (raw ? "after" : outsideRole(name));
   const first = slices[0];
   const last = slices[slices.length - 1];
   // As mergekit pairs them: no more sources than the first slice has.
@@ -216,8 +261,7 @@ function outsideSlots(recipe: Recipe, slices: readonly PlannedSlice[]): TensorSl
   const isBefore = (role: OutsideRole) => role === "embedding" || role === "before";
   const names = new Map<string, OutsideRole>();
   for (const slice of [first, closing]) {
-    for (const { model } of slice.inputs)
-      for (const name of model.layers.outside.keys()) names.set(name, outsideRole(name));
+    for (const { model } of slice.inputs) for (const name of model.layers.outside.keys()) names.set(name, roleOf(name));
   }
   return [...names]
     .map(([name, role]) => ({ name, role, slice: isBefore(role) || recipe.wholeModels ? first : closing }))

@@ -1,4 +1,5 @@
 import type { DType } from "@loomweight/tensor";
+import type { AlignedRows } from "../tokenizer/vocabulary.ts";
 
 /** What a merge will write and from what, decided from headers alone. Plain data. */
 export interface MergePlan {
@@ -11,7 +12,35 @@ export interface MergePlan {
   readonly config: Readonly<Record<string, unknown>> | undefined;
   /** Index of the model whose config and companion files are taken. */
   readonly donor: number;
+  /** Plans of the models that are documents of the same recipe, by their index; their tensors are computed when read. */
+  readonly documents?: Readonly<Record<number, MergePlan>>;
+  /** Set where embeddings are rebuilt to one vocabulary before they are merged. */
+  readonly vocabulary?: PlannedVocabulary;
+  /** Set where the recipe asks for a tokenizer: the one to write. */
+  readonly tokenizer?: PlannedTokenizer;
+  /** Text of the chat template to write, where the recipe asks for one. */
+  readonly chatTemplate?: string;
   readonly warnings: readonly string[];
+}
+
+/** How the embeddings and heads [tokens, width] of every model are rebuilt to the vocabulary of the output. */
+export interface PlannedVocabulary {
+  /** Rows of the output, padding included. */
+  readonly rows: number;
+  readonly tokens: number;
+  /** Per model, where each row comes from. */
+  readonly inputs: readonly AlignedRows[];
+  /** Per model, the tensors that are rebuilt, each with the tensor of every model that plays its part. */
+  readonly embeddings: readonly Readonly<Record<string, readonly string[]>>[];
+}
+
+export interface PlannedTokenizer {
+  /** Index of the model whose other tokenizer files travel along. */
+  readonly donor: number;
+  /** Contents of tokenizer.json. */
+  readonly file: Readonly<Record<string, unknown>>;
+  /** Whether its tokens differ from those of the donor. */
+  readonly changed: boolean;
 }
 
 /** One output tensor. */

@@ -1,9 +1,9 @@
-import type { ModelFolder } from "@loomweight/checkpoint";
 import { LoomweightError } from "@loomweight/tensor";
 import type { Recipe } from "../recipe/recipe.ts";
+import type { PlanModel } from "./plan-merge.ts";
 
 /** Throws where models cannot share one recipe: other architectures, or weights that are codes of a quantization. */
-export function refuseUnlikeModels(recipe: Recipe, folders: readonly ModelFolder[]): void {
+export function refuseUnlikeModels(recipe: Recipe, folders: readonly PlanModel[]): void {
   const [first] = folders;
   for (const folder of folders) {
     const [expected, found] = [first, folder].map(architectureOf);
@@ -29,7 +29,7 @@ export function refuseUnlikeModels(recipe: Recipe, folders: readonly ModelFolder
   }
 }
 
-function architectureOf({ config }: ModelFolder): string | undefined {
+function architectureOf({ config }: PlanModel): string | undefined {
   const architectures = config?.architectures;
   const [name] = Array.isArray(architectures) ? architectures : [];
   if (typeof name === "string") return name;

@@ -1,15 +1,20 @@
+import { isPlainRelativePath } from "@loomweight/checkpoint";
 import { type DType, LoomweightError, unknownName } from "@loomweight/tensor";
 import type { AnyMergeMethod } from "../define.ts";
+import { chooseChatTemplate } from "../tokenizer/chat-template.ts";
 import { describeValue, isLocatedList, type Located, type Place } from "./located.ts";
 import { type ModelReference, readModelReference } from "./model-reference.ts";
 import { noParameters, type Parameters, readParameters } from "./parameters.ts";
 import { locatePlain } from "./plain.ts";
 import { itemAt, list, mapping, requireKnownKeys, textAt, wrongKind } from "./read.ts";
+import { type RecipeTokenizer, readTokenizer } from "./tokenizer.ts";
 import { locateYaml } from "./yaml.ts";
 
 /** A merge recipe, checked: mergekit's YAML as data. */
 export interface Recipe {
   readonly file?: string;
+  /** What the other documents of the recipe call its result; undefined: it is the output. */
+  readonly name?: string;
   readonly method: AnyMergeMethod;
   readonly base?: ModelReference;
   /** One slice without layer ranges where the recipe lists `models`. */
@@ -20,6 +25,12 @@ export interface Recipe {
   readonly parameters: readonly Parameters[];
   /** dtype of the output: `out_dtype`, else `dtype`. */
   readonly dtype?: DType;
+  /** The tokenizer of the result; undefined: that of the base (or first) model, and its embeddings as they are. */
+  readonly tokenizer?: RecipeTokenizer;
+  /** `auto`, the name of a built-in template, or its text; checked. */
+  readonly chatTemplate?: { readonly setting: string; readonly place: Place };
+  /** Where the recipe begins. */
+  readonly place: Place;
   /** What was accepted but has no effect. */
   readonly warnings: readonly string[];
 }
@@ -50,8 +61,10 @@ const mergekitMethods =
   "linear slerp nuslerp multislerp karcher passthrough task_arithmetic ties dare_linear dare_ties della della_linear breadcrumbs breadcrumbs_ties model_stock nearswap sce arcee_fusion ram ramplus_tl".split(
     " ",
   );
-const unbuiltKeys = ["tokenizer_source", "tokenizer", "chat_template"];
-const recipeKeys = ["merge_method", "models", "slices", "modules", "base_model", "dtype", "out_dtype", "parameters"];
+const recipeKeys =
+  "name merge_method models slices modules base_model dtype out_dtype parameters tokenizer_source tokenizer chat_template".split(
+    " ",
+  );
 const dtypes = new Map<string, DType>([
   ["float32", "float32"],
   ["float16", "float16"],
@@ -59,14 +72,20 @@ const dtypes = new Map<string, DType>([
 ]);
 
 /**
- * Reads a recipe from YAML text or from an object of the same shape. Throws `LoomweightError` with line and column:
- * `INVALID_YAML`, `UNKNOWN_KEY`, `UNKNOWN_OPTION`, `INVALID_OPTION`, `UNKNOWN_METHOD`, `UNSUPPORTED_RECIPE`, …
+ * Reads a recipe of one document from YAML text or from an object of the same shape (several documents:
+ * `parseRecipeDocuments`). Throws `LoomweightError` with line and column: `INVALID_YAML`, `UNKNOWN_KEY`,
+ * `UNKNOWN_OPTION`, `INVALID_OPTION`, `UNKNOWN_METHOD`, `UNSUPPORTED_RECIPE`, …
  */
 export function parseRecipe(recipe: string | object, context: RecipeContext): Recipe {
   const { file } = context;
-  const root = typeof recipe === "string" ? locateYaml(recipe, file) : locatePlain(recipe, file);
-  refuseUnbuilt(root);
-  requireKnownKeys(root, "recipe", [...recipeKeys, ...unbuiltKeys]);
+  return readRecipe(typeof recipe === "string" ? locateYaml(recipe, file) : locatePlain(recipe, file), context);
+}
+
+/** The recipe of one document. Throws as `parseRecipe`. */
+export function readRecipe(root: Located, context: RecipeContext): Recipe {
+  const { file } = context;
+  refuseExperts(root);
+  requireKnownKeys(root, "recipe", recipeKeys);
   const method = readMethod(root, context.methods);
   const warnings: string[] = [];
   const base = itemAt(root, "base_model");
@@ -74,33 +93,49 @@ export function parseRecipe(recipe: string | object, context: RecipeContext): Re
   const parts = readParts(root, method, warnings);
   return {
     file,
+    name: readName(root),
     method,
     base: base === undefined ? undefined : readModelReference(base, "base_model"),
     slices: parts.slices,
     wholeModels: parts.wholeModels,
     parameters: [parts.module, shared],
     dtype: readDType(root, "out_dtype") ?? readDType(root, "dtype"),
+    tokenizer: readTokenizer(root),
+    chatTemplate: readChatTemplate(root),
+    place: root.place,
     warnings,
   };
 }
 
-function refuseUnbuilt(root: Located): void {
+/** A name that could be a folder: other tools write documents to folders of their names, so it must not leave its own. */
+function readName(root: Located): string | undefined {
+  const name = textAt(root, "name");
+  if (name === undefined || (isPlainRelativePath(name) && !name.includes("+") && !name.includes("@"))) return name;
+  throw new LoomweightError({
+    code: "UNSAFE_NAME",
+    problem: "the name of a document is not a plain name",
+    found: JSON.stringify(name.slice(0, 200)),
+    fix: "Use letters, digits, dashes and underscores: no .., no absolute path, no + and no @.",
+    ...itemAt(root, "name")?.place,
+  });
+}
+
+function readChatTemplate(root: Located): Recipe["chatTemplate"] {
+  const setting = textAt(root, "chat_template");
+  if (setting === undefined) return undefined;
+  const place = itemAt(root, "chat_template")?.place ?? root.place;
+  chooseChatTemplate(setting, [], place);
+  return { setting, place };
+}
+
+function refuseExperts(root: Located): void {
   const entries = mapping(root, "recipe");
-  if (itemAt(root, "tokenizer_source") !== undefined && itemAt(root, "tokenizer") !== undefined) {
-    throw new LoomweightError({
-      code: "INVALID_RECIPE",
-      problem: "tokenizer_source and tokenizer are both given",
-      fix: "Keep one of them.",
-      ...entries.get("tokenizer")?.keyPlace,
-    });
-  }
-  for (const key of [...unbuiltKeys, "experts", "gate_mode"]) {
+  for (const key of ["experts", "gate_mode"]) {
     const entry = entries.get(key);
     if (entry === undefined || entry.item.value === null) continue;
     throw new LoomweightError({
       code: "UNSUPPORTED_RECIPE",
-      problem: `${key} is known to mergekit, not built yet`,
-      fix: "Remove it to merge the models as they are; their tokenizers must agree.",
+      problem: `${key}: mixtures of experts are known to mergekit, not built yet`,
       ...entry.keyPlace,
     });
   }

@@ -4,14 +4,23 @@ import { type Located, type LocatedEntry, maxDepth, maxValues, type Place, type 
 
 /** A recipe is small; what is larger than this is not one. */
 const maxCharacters = 500_000;
+/** Documents (`---`) of one recipe. */
+export const maxDocuments = 64;
 /** Columns a line may be indented, and so the depth of nested blocks. */
 const maxIndent = 256;
 
-/**
- * Parses YAML as data only: no tags, no duplicate keys, bounded aliases, depth and size. Throws `INVALID_YAML` or
- * `RECIPE_TOO_LARGE` with line and column; several documents are `UNSUPPORTED_RECIPE`.
- */
+/** `locateYamlDocuments` of text that must be one document. */
 export function locateYaml(text: string, file?: string): Located {
+  const [document, second] = locateYamlDocuments(text, file);
+  if (second !== undefined) throw invalidYaml(second.place, "a single document is expected, here begins another (---)");
+  return document;
+}
+
+/**
+ * Parses YAML as data only: no tags, no duplicate keys, bounded aliases, depth and size. One value per document; empty
+ * ones are left out, and at least one remains. Throws `INVALID_YAML` or `RECIPE_TOO_LARGE` with line and column.
+ */
+export function locateYamlDocuments(text: string, file?: string): readonly Located[] {
   if (text.length > maxCharacters) {
     throw tooLarge({ file }, `at most ${maxCharacters} characters`, `${text.length}`);
   }
@@ -22,23 +31,18 @@ export function locateYaml(text: string, file?: string): Located {
     return { file, line, column: col };
   };
   const documents = parse(text, lines, file);
-  const [document, second] = documents;
   for (const each of documents) {
     const [problem] = [...each.errors, ...each.warnings];
     if (problem !== undefined) throw invalidYaml(placeAt(problem.pos[0]), firstLine(problem.message));
   }
-  if (second !== undefined) {
-    throw new LoomweightError({
-      code: "UNSUPPORTED_RECIPE",
-      problem: "several documents (---) are known to mergekit, not built yet",
-      fix: "Write each document to a file of its own and merge them one after the other.",
-      ...placeAt(second.range[0]),
-    });
-  }
-  if (document === undefined || document.contents === null)
-    throw invalidYaml({ file, line: 1, column: 1 }, "it is empty");
-  return convert(document, placeAt);
+  const filled = documents.filter(({ contents }) => contents !== null && !isEmptyScalar(contents));
+  if (filled.length === 0) throw invalidYaml({ file, line: 1, column: 1 }, "it is empty");
+  const count = { values: 0 };
+  return filled.map((document) => convert(document, placeAt, count));
 }
+
+/** What stands between two `---` with nothing but comments. */
+const isEmptyScalar = (node: unknown): boolean => isScalar(node) && node.value === null && node.source === "";
 
 function parse(text: string, lineCounter: LineCounter, file: string | undefined): Document.Parsed[] {
   try {
@@ -52,9 +56,13 @@ function parse(text: string, lineCounter: LineCounter, file: string | undefined)
 
 /** The parser recurses, and towers of brackets make it run out of memory rather than fail: they are met before it. */
 function refuseDeepNesting(text: string, file: string | undefined): void {
+  let documents = 1;
   const tooDeep = (line: number) =>
     tooLarge({ file, line, column: 1 }, `values nested at most ${maxDepth} deep`, "deeper nesting");
   text.split("\n").forEach((line, index) => {
+    if (line.startsWith("---") && ++documents > maxDocuments + 1) {
+      throw tooLarge({ file, line: index + 1, column: 1 }, `at most ${maxDocuments} documents`, "more");
+    }
     let at = 0;
     let indicators = 0;
     while (at < line.length && " -?:\t".includes(line[at])) if (!" \t".includes(line[at++])) indicators++;
@@ -70,13 +78,13 @@ function refuseDeepNesting(text: string, file: string | undefined): void {
   }
 }
 
-function convert(document: Document.Parsed, placeAt: (offset: number) => Place): Located {
-  let values = 0;
+/** `count` is shared by the documents of a recipe: it bounds them together. */
+function convert(document: Document.Parsed, placeAt: (offset: number) => Place, count: { values: number }): Located {
   const placeOf = (node: { range?: readonly number[] | null } | null): Place => placeAt(node?.range?.[0] ?? 0);
 
   const visit = (node: unknown, depth: number, within: Place): Located => {
     const place = node === null ? within : placeOf(node as { range?: readonly number[] });
-    if (++values > maxValues) throw tooLarge(place, `at most ${maxValues} values, aliases followed`, "more");
+    if (++count.values > maxValues) throw tooLarge(place, `at most ${maxValues} values, aliases followed`, "more");
     if (depth > maxDepth) throw tooLarge(place, `values nested at most ${maxDepth} deep`, "deeper nesting");
     if (isAlias(node)) {
       const target = node.resolve(document);

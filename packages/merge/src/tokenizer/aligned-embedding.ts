@@ -3,6 +3,9 @@ import { byteLengthOf, bytesOf, cast, codesFromBytes, type DType, fromData, toFl
 import { LoomweightError } from "@loomweight/tensor/errors";
 import { type AlignedRows, meanRow, type VocabularyPlan, zeroRow } from "./vocabulary.ts";
 
+/** What rebuilding needs of a vocabulary plan. */
+export type AlignedVocabulary = Pick<VocabularyPlan, "rows" | "tokens" | "inputs">;
+
 /** An embedding or head [tokens, width] of every input of the merge, to take rows from. */
 export interface EmbeddingSource {
   readonly checkpoint: Checkpoint;
@@ -19,7 +22,7 @@ export interface EmbeddingSource {
 export function alignEmbeddings(
   checkpoint: Checkpoint,
   input: number,
-  plan: VocabularyPlan,
+  plan: AlignedVocabulary,
   embeddings: ReadonlyMap<string, readonly EmbeddingSource[]>,
 ): Checkpoint {
   const rebuilt = new Map<string, RebuiltEmbedding>();
@@ -55,6 +58,9 @@ export function alignEmbeddings(
   };
 }
 
+/** Read at once where all rows are averaged. */
+const chunkBytes = 1 << 20;
+
 interface RebuiltEmbedding {
   readonly info: TensorInfo;
   readBytes(options: ReadBytesOptions): Promise<Uint8Array>;
@@ -62,7 +68,7 @@ interface RebuiltEmbedding {
 
 function rebuildEmbedding(
   own: TensorInfo,
-  plan: VocabularyPlan,
+  plan: AlignedVocabulary,
   rows: AlignedRows,
   sources: readonly EmbeddingSource[],
 ): RebuiltEmbedding {
@@ -82,19 +88,13 @@ function rebuildEmbedding(
   }
   const copiesOnly =
     plan.rows === plan.tokens && rows.means.length === 0 && infos.every((info) => info.dtype === own.dtype);
-  const dtype: DType = copiesOnly ? own.dtype : "float32";
+  const isExact = infos.some((info) => info.dtype === "float64"); // as where adapters are folded in
+  const dtype: DType = copiesOnly ? own.dtype : isExact ? "float64" : "float32";
   const rowBytes = byteLengthOf(dtype, width);
   const info: TensorInfo = { ...own, dtype, shape: [plan.rows, width], byteLength: plan.rows * rowBytes };
   let padding: Promise<Uint8Array> | undefined;
 
-  const readRow = async (model: number, row: number): Promise<Uint8Array> => {
-    const from = infos[model];
-    const size = byteLengthOf(from.dtype, width);
-    const bytes = await sources[model].checkpoint.readBytes(from.name, { start: row * size, end: (row + 1) * size });
-    return from.dtype === dtype
-      ? bytes
-      : bytesOf(cast(fromData(from.dtype, codesFromBytes(from.dtype, bytes), [width]), dtype));
-  };
+  const readRow = (model: number, row: number): Promise<Uint8Array> => readRows(model, row, 1);
   const readRows = async (model: number, row: number, count: number): Promise<Uint8Array> => {
     const from = infos[model];
     if (from.dtype === dtype)
@@ -106,11 +106,11 @@ function rebuildEmbedding(
     });
     return bytesOf(cast(fromData(from.dtype, codesFromBytes(from.dtype, bytes), [count, width]), dtype));
   };
-  const mean = async (parts: Iterable<Promise<Uint8Array>>, count: number): Promise<Uint8Array> => {
+  const mean = async (parts: AsyncIterable<Uint8Array>, count: number): Promise<Uint8Array> => {
     const total = new Float64Array(width);
-    for (const part of parts) {
-      const values = toFloat64(fromData(dtype, codesFromBytes(dtype, await part), [width]));
-      for (let i = 0; i < width; i++) total[i] += values[i];
+    for await (const part of parts) {
+      const values = toFloat64(fromData(dtype, codesFromBytes(dtype, part), [part.length / byteLengthOf(dtype, 1)]));
+      for (let i = 0; i < values.length; i++) total[i % width] += values[i];
     }
     for (let i = 0; i < width; i++) total[i] /= count;
     return bytesOf(cast(fromData("float64", total, [width]), dtype));
@@ -119,43 +119,48 @@ function rebuildEmbedding(
     if (rows.model[token] === zeroRow) return Promise.resolve(new Uint8Array(rowBytes));
     if (rows.model[token] !== meanRow) return readRow(rows.model[token], rows.row[token]);
     const owners = rows.means[rows.row[token]];
-    return mean(
-      owners.map((owner) => readRow(owner.model, owner.row)),
-      owners.length,
-    );
+    return mean(rowsOf(owners), owners.length);
   };
-  function* allRows(): Iterable<Promise<Uint8Array>> {
-    for (let token = 0; token < plan.tokens; token++) yield tokenRow(token);
+  async function* rowsOf(owners: AlignedRows["means"][number]): AsyncIterable<Uint8Array> {
+    for (const owner of owners) yield await readRow(owner.model, owner.row);
   }
-
-  return {
-    info,
-    async readBytes({ start = 0, end = info.byteLength, into = new Uint8Array(end - start) }) {
-      let position = start;
-      while (position < end) {
-        const token = Math.floor(position / rowBytes);
-        const within = position - token * rowBytes;
-        let bytes: Uint8Array;
-        if (token >= plan.tokens) bytes = await (padding ??= mean(allRows(), plan.tokens));
-        else {
-          // A run of neighbouring rows of one model is one read.
-          let count = 1;
-          const last = Math.min(plan.tokens, Math.ceil(end / rowBytes));
-          if (rows.model[token] >= 0) {
-            while (
-              token + count < last &&
-              rows.model[token + count] === rows.model[token] &&
-              rows.row[token + count] === rows.row[token] + count
-            )
-              count++;
-          }
-          bytes = count > 1 ? await readRows(rows.model[token], rows.row[token], count) : await tokenRow(token);
+  async function* allRows(): AsyncIterable<Uint8Array> {
+    const step = Math.max(1, Math.floor(chunkBytes / rowBytes)) * rowBytes;
+    const end = plan.tokens * rowBytes;
+    for (let start = 0; start < end; start += step) yield await readRange({ start, end: Math.min(end, start + step) });
+  }
+  const readRange = async ({
+    start = 0,
+    end = info.byteLength,
+    into = new Uint8Array(end - start),
+  }: ReadBytesOptions): Promise<Uint8Array> => {
+    let position = start;
+    while (position < end) {
+      const token = Math.floor(position / rowBytes);
+      const within = position - token * rowBytes;
+      let bytes: Uint8Array;
+      if (token >= plan.tokens) {
+        padding ??= mean(allRows(), plan.tokens);
+        bytes = await padding;
+      } else {
+        // A run of neighbouring rows of one model is one read.
+        let count = 1;
+        const last = Math.min(plan.tokens, Math.ceil(end / rowBytes));
+        if (rows.model[token] >= 0) {
+          while (
+            token + count < last &&
+            rows.model[token + count] === rows.model[token] &&
+            rows.row[token + count] === rows.row[token] + count
+          )
+            count++;
         }
-        const take = Math.min(bytes.length - within, end - position);
-        into.set(bytes.subarray(within, within + take), position - start);
-        position += take;
+        bytes = count > 1 ? await readRows(rows.model[token], rows.row[token], count) : await tokenRow(token);
       }
-      return into;
-    },
+      const take = Math.min(bytes.length - within, end - position);
+      into.set(bytes.subarray(within, within + take), position - start);
+      position += take;
+    }
+    return into;
   };
+  return { info, readBytes: readRange };
 }

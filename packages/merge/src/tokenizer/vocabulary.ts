@@ -53,6 +53,8 @@ export interface VocabularyPlan {
   readonly tokenizer: Readonly<Record<string, unknown>>;
   /** The input whose other tokenizer files travel along. */
   readonly donor: number;
+  /** Whether the output has other tokens than the donor's tokenizer, or they are registered in another way. */
+  readonly changed: boolean;
   readonly inputs: readonly AlignedRows[];
   readonly warnings: readonly string[];
 }
@@ -127,7 +129,9 @@ export function planVocabulary(
     rows,
     tokens,
     tokenizer: withAddedTokens(start, [...added.values()]),
-    donor,
+    // Without a tokenizer of its own it counts as having base's, and then base has the other files too.
+    donor: inputs[donor].tokenizer === undefined ? baseIndex : donor,
+    changed: start !== donorTokenizer || added.size > start.added.length,
     inputs: alignRows(inputs, owned, baseIndex, output, tokens, settings, warnings),
     warnings,
   };
