@@ -4,6 +4,9 @@ import type { Dim } from "./value.ts";
 /** A size that nothing is known about: two of them are never equal. */
 export const unknownDim = "?";
 
+/** Sizes whose text would be longer are given up as unknown: graphs can square a symbol any number of times. */
+const longestText = 400;
+
 /**
  * Sizes are sums of products: "past_length + sequence_length", "2 * height". Texts with other forms, such as
  * "floor(height / 2)", count as one symbol. Sums are written in one canonical order, so equal sizes have equal text.
@@ -69,7 +72,7 @@ function print(sum: Polynomial): Dim {
     if (x < 0 !== y < 0) return x < 0 ? 1 : -1;
     return a < b ? -1 : 1;
   });
-  return terms
+  const text = terms
     .map(([key, factor], index) => {
       const size = Math.abs(factor);
       const body = key === "" ? `${size}` : size === 1 ? key : `${size} * ${key}`;
@@ -77,6 +80,7 @@ function print(sum: Polynomial): Dim {
       return factor < 0 ? ` - ${body}` : ` + ${body}`;
     })
     .join("");
+  return text.length > longestText ? unknownDim : text;
 }
 
 function combine(a: Dim, b: Dim, sign: number): Dim {

@@ -153,7 +153,22 @@ export function inferTypesOf(rule: NamedRule, call: OpCall): readonly ValueType[
       found: `${given}`,
     });
   }
-  return rule.infer(call);
+  return named(call, () => rule.infer(call));
+}
+
+/** Runs a rule; what it trips over in a malformed node (a missing size, a list of the wrong length) is named. */
+function named<T>(call: { readonly op: string; readonly name?: string }, work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    if (cause instanceof LoomweightError) throw cause;
+    throw new LoomweightError({
+      code: "INVALID_NODE",
+      problem: `${call.op} does not fit its inputs and attributes: ${cause instanceof Error ? cause.message : cause}`,
+      node: call.name,
+      cause,
+    });
+  }
 }
 
 /** Runs a rule on constants. The types are what `infer` gave; throws `UNKNOWN_SHAPE` when a shape depends on data. */
@@ -170,7 +185,8 @@ export function evaluateCall(
       fix: "Run it through a graph instead: `evaluate` of @loomweight/graph/node.",
     });
   }
-  const results = rule.evaluate({ ...call, types: types as ConstantCall["types"] });
+  const { evaluate } = rule;
+  const results = named(call, () => evaluate({ ...call, types: types as ConstantCall["types"] }));
   if (results.length >= call.outputs) return results;
   throw new LoomweightError({
     code: "UNSUPPORTED_OP",

@@ -1,4 +1,4 @@
-import { elementCount, type Tensor } from "@loomweight/tensor";
+import { elementCount, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { float, int, intOf, ints, intsOf, text, textOf } from "../attributes.ts";
 import { addDims, divideDims, multiplyDims, unknownDim } from "../dims.ts";
 import { elementsOf, tensorOf } from "../evaluate/numbers.ts";
@@ -105,6 +105,9 @@ function poolRule(kind: "max" | "average"): OpRule {
   };
 }
 
+/** Steps that constants are worth. */
+const mostSteps = 2 ** 31;
+
 /** Visits each window: `visit(place of the result, places of x inside it, cells of the window inside x or its padding)`. */
 function slide(
   shape: readonly number[],
@@ -116,6 +119,13 @@ function slide(
   const before = padBefore(window, sizes, results);
   const planes = shape[0] * shape[1];
   const [plane, result, taps] = [elementCount(sizes), elementCount(results), elementCount(window.kernel)];
+  if (planes * result * taps > mostSteps) {
+    throw new LoomweightError({
+      code: "TOO_LARGE",
+      problem: `windows of [${window.kernel}] over [${shape}] are too many to compute here`,
+      fix: "Run it through a graph instead.",
+    });
+  }
   for (let to = 0; to < result; to++) {
     for (let tap = 0; tap < taps; tap++) {
       let [restTo, restTap, at, step, inside] = [to, tap, 0, 1, true];

@@ -11,9 +11,9 @@ import { int, intOf, tensorAttribute, tensorOf } from "../attributes.ts";
 import { divideDims, normalizeAxis, subtractDims, unknownDim } from "../dims.ts";
 import { copyCodes, elementsOf, numbersTensor } from "../evaluate/numbers.ts";
 import { applyOne, defineOps, integersOf, knownElements, ruleOf } from "../op.ts";
-import type { Dim, Operand, Value } from "../value.ts";
+import type { Operand, Value } from "../value.ts";
 import { inputOf, sameDtype } from "./same-dtype.ts";
-import { shapeVector } from "./shape.ts";
+import { shapeVector, unknownShape } from "./shape.ts";
 
 /** Constants larger than this are left to the runtime. */
 const largestGenerated = 2 ** 28;
@@ -51,7 +51,7 @@ export const generateOps = /* @__PURE__ */ defineOps({
           problem: "ConstantOfShape: the rank is not known",
           node: call.name,
         });
-      return [{ dtype, shape: dims ?? new Array<Dim>(rank as number).fill(unknownDim) }];
+      return [{ dtype, shape: dims ?? unknownShape(call, rank as number) }];
     },
     evaluate(call) {
       const { dtype, shape } = call.types[0];

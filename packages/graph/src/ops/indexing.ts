@@ -58,6 +58,7 @@ function sliceRanges(call: OpCall, rank: number): (SliceRange | { axis: number; 
   const stepless = call.inputs[4] !== undefined && steps === undefined;
   const count = axes?.length ?? starts?.length ?? inputOf(call, 1).shape[0];
   if (typeof count !== "number") return undefined;
+  if (count > rank) throw badShape(call, `${count} ranges for ${rank} axes`);
   return Array.from({ length: count }, (_, i) => {
     const axis = normalizeAxis((axes?.[i] as number) ?? i, rank, call.op);
     if (starts === undefined || ends === undefined || stepless) return { axis, start: undefined };

@@ -45,7 +45,14 @@ export function constantAxes(call: {
   return given === undefined ? intsOf(call, "axes") : integersOf(given);
 }
 
-const unknownShape = (rank: number): Dim[] => new Array<Dim>(rank).fill(unknownDim);
+/** More axes than any real tensor has; a file may claim any number. */
+const mostAxes = 64;
+
+/** A shape of this rank of which nothing else is known; throws `SHAPE_MISMATCH` when the rank is absurd. */
+export function unknownShape(call: OpCall, rank: number): Dim[] {
+  if (rank > mostAxes) throw badShape(call, `a tensor of ${rank} axes`);
+  return new Array<Dim>(rank).fill(unknownDim);
+}
 
 function reshapeTo(call: OpCall): Dim[] {
   const { shape } = inputOf(call, 0);
@@ -54,7 +61,7 @@ function reshapeTo(call: OpCall): Dim[] {
   if (wanted === undefined) {
     const rank = target.shape[0];
     if (typeof rank !== "number") throw badShape(call, "the length of the target shape is not known");
-    return unknownShape(rank);
+    return unknownShape(call, rank);
   }
   const keepZero = intOf(call, "allowzero", 0) === 1;
   const out = wanted.map((dim, axis) => (dim === 0 && !keepZero ? shape[axis] : dim));
@@ -165,7 +172,7 @@ export const shapeOps = /* @__PURE__ */ defineOps({
       if (wanted !== undefined) return [{ dtype, shape: broadcast([shape, wanted], call.op) }];
       const rank = typeof target.shape[0] === "number" ? Math.max(target.shape[0], shape.length) : undefined;
       if (rank === undefined) throw badShape(call, "the length of the target shape is not known");
-      return [{ dtype, shape: unknownShape(rank) }];
+      return [{ dtype, shape: unknownShape(call, rank) }];
     },
     evaluate(call) {
       const x = call.inputs[0] as Tensor;
@@ -330,6 +337,7 @@ function splitSizes(call: OpCall, size: Dim): readonly Dim[] {
     return given;
   }
   const parts = intOf(call, "num_outputs", call.outputs);
+  if (parts !== call.outputs) throw badShape(call, `num_outputs is ${parts}, but ${call.outputs} outputs are named`);
   if (call.inputs[1] !== undefined || typeof size !== "number") return new Array<Dim>(parts).fill(unknownDim);
   const each = Math.ceil(size / parts);
   return Array.from({ length: parts }, (_, i) => (i < parts - 1 ? each : size - each * (parts - 1)));
