@@ -1,7 +1,7 @@
 // Makes models of Qwen2-0.5B's shape with random bfloat16 weights: a base and fine-tunes of it (noise 2e-3).
 // usage: node make-models.mjs FOLDER [--layers 24] [--models 2]
 // FOLDER/base, FOLDER/tuned-1, FOLDER/tuned-2, … each 0.99 GB.
-import { mkdirSync, openSync, writeFileSync, writeSync, closeSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 

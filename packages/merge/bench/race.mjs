@@ -1,4 +1,4 @@
-// Times merges of models made by make-models.mjs, with the built package: wall time, peak anonymous memory.
+// Times merges of models made by make-models.mjs, with the built package: wall and processor time, peak anonymous memory.
 // usage: node race.mjs MODELS OUT [method …]
 import { readFileSync, rmSync } from "node:fs";
 import { mergeModel } from "@loomweight/merge/node";
@@ -39,11 +39,13 @@ for (const name of names.length > 0 ? names : Object.keys(recipes)) {
     peak = Math.max(peak, anonymousMemory());
   };
   const start = performance.now();
+  const cpu = process.cpuUsage();
   const report = await mergeModel(recipes[name], out, { force: true, onProgress: sample });
   const seconds = (performance.now() - start) / 1000;
+  const { user, system } = process.cpuUsage(cpu);
   const gigabytes = report.bytes / 1e9;
   console.log(
-    `${name.padEnd(16)} ${seconds.toFixed(2)} s  ${(gigabytes / seconds).toFixed(2)} GB/s written  peak ${peak.toFixed(0)} MB anonymous (${before.toFixed(0)} before)`,
+    `${name.padEnd(16)} ${seconds.toFixed(2)} s (cpu ${((user + system) / 1e6).toFixed(2)} s)  ${(gigabytes / seconds).toFixed(2)} GB/s written  peak ${peak.toFixed(0)} MB anonymous (${before.toFixed(0)} before)`,
   );
   rmSync(out, { recursive: true, force: true });
 }
