@@ -56,7 +56,7 @@ async function runCommand(
     report.settle();
     if (debug) streams.stderr.write(`${escapeControls(stackOf(error))}\n`);
     if (interrupt.interrupted()) {
-      report.error("interrupted; nothing was written");
+      report.error("interrupted; the output was not written");
       return 130;
     }
     const { exitCode, code, message } = describeFailure(error);

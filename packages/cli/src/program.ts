@@ -67,6 +67,8 @@ export function createProgram(run: Runner): Command {
     .argument("<out>", "the folder to write; must not exist")
     .option("--force", "replace the output folder if it exists")
     .option("--allow-non-finite", "write NaN and infinities instead of stopping at them")
+    .option("--resume", "continue what an interrupted run of the same merge left")
+    .option("--workers <count>", "threads to merge in (default: one per core, two at most)", parseCount)
     .addOption(seedOption("seed of the random methods"))
     .option("--shard-size <size>", "largest weights file, such as 5GB", parseSize)
     .action((recipe: string, out: string, options: MergeFlags) =>
@@ -122,6 +124,8 @@ export function createProgram(run: Runner): Command {
 export interface MergeFlags {
   readonly force?: boolean;
   readonly allowNonFinite?: boolean;
+  readonly resume?: boolean;
+  readonly workers?: number;
   readonly seed?: number;
   readonly shardSize?: number;
 }

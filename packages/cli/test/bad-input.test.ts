@@ -1,5 +1,15 @@
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fixturesRoot } from "@loomweight/fixtures";
@@ -255,7 +265,7 @@ describe("outputs", () => {
     }
   });
 
-  test("an interrupted merge leaves nothing behind and keeps what was there, even with --force", async () => {
+  test("an interrupted merge keeps what was there, even with --force, and --resume completes it to the same bytes", async () => {
     const names = Array.from({ length: 40 }, (_, i) => `model.layers.${i}.weight`);
     for (const name of ["a", "b"]) {
       mkdirSync(at(name));
@@ -264,14 +274,30 @@ describe("outputs", () => {
     recipe(linear("0.5"));
     mkdirSync(at("out"));
     writeFileSync(at("out/precious.txt"), "mine");
-    const outcome = await interruptAt("merging", folder, "merge", "recipe.yml", "out", "--force");
+    const words = ["merge", "recipe.yml", "out", "--workers", "1"];
+    const outcome = await interruptAt("merging", folder, ...words, "--force");
     expect(outcome).toMatchObject({ exitCode: 130, stdout: "" });
-    expect(outcome.stderr).toMatch(/interrupted; nothing was written/);
+    expect(outcome.stderr).toMatch(/interrupted; the output was not written/);
     expect(readFileSync(at("out/precious.txt"), "utf8")).toBe("mine");
-    expect(
-      snapshot(folder)
-        .split("\n")
-        .filter((line) => /partial|replaced|tmp/.test(line)),
-    ).toEqual([]);
-  }, 60_000);
+    rmSync(at("out"), { recursive: true });
+    expect(loomweight(folder, ...words, "--resume")).toMatchObject({ exitCode: 0 });
+    // Nothing but the inputs and the output is left.
+    expect(readdirSync(folder).sort()).toEqual(["a", "b", "out", "recipe.yml"]);
+    expect(loomweight(folder, "merge", "recipe.yml", "whole")).toMatchObject({ exitCode: 0 });
+    expect(snapshot(at("out"))).toBe(snapshot(at("whole")));
+  }, 120_000);
+
+  test("an interrupted fold leaves nothing behind", async () => {
+    given("peft/base/llama", "base");
+    given("peft/cases/lora_rslora", "adapter");
+    const names = Array.from({ length: 40 }, (_, i) => `extra.${i}.weight`);
+    writeSparseModel(at("base/extra.safetensors"), names, [1024, 1024]);
+    const index = Object.fromEntries(names.map((name) => [name, "extra.safetensors"]));
+    const listed = JSON.parse(loomweight(folder, "inspect", "base/model.safetensors", "--json").stdout);
+    for (const { name } of listed.tensors as { name: string }[]) index[name] = "model.safetensors";
+    writeFileSync(at("base/model.safetensors.index.json"), JSON.stringify({ metadata: {}, weight_map: index }));
+    const outcome = await interruptAt("folding", folder, "fold", "base", "adapter", "--out", "out");
+    expect(outcome).toMatchObject({ exitCode: 130, stdout: "" });
+    expect(readdirSync(folder).sort()).toEqual(["adapter", "base"]);
+  }, 120_000);
 });

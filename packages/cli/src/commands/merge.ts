@@ -1,4 +1,3 @@
-import { type MergeProgress, mergeMethods } from "@loomweight/merge";
 import { mergeModel } from "@loomweight/merge/node";
 import type { CommandContext } from "../context.ts";
 import { formatBytes, formatDuration, plural } from "../output/format.ts";
@@ -17,11 +16,14 @@ export async function merge(
     seed: options.seed,
     allowNonFinite: options.allowNonFinite,
     maxShardBytes: options.shardSize,
-    methods: mergeMethods,
+    workers: options.workers,
+    resume: options.resume,
     tool: `Loomweight ${toolVersion()}`,
     signal,
-    onProgress: ({ bytesDone, bytesTotal }: MergeProgress) =>
+    onProgress: ({ bytesDone, bytesTotal }) =>
       report.progress({ label: "merging", done: bytesDone, total: bytesTotal }),
+    onSuspend: ({ tensorsDone, tensorsTotal }) =>
+      report.note(`kept ${tensorsDone} of ${tensorsTotal} tensors: the same command with --resume continues`),
   });
   const milliseconds = performance.now() - began;
   for (const warning of merged.warnings) report.warn(warning);
