@@ -137,14 +137,18 @@ function sameShapes(
     (slot.role === "embedding" || slot.role === "head") && all.every(({ info }) => info.shape.length === 2);
   if (isVocabulary && rule === "common") {
     const shape = [0, 1].map((axis) => Math.min(...all.map(({ info }) => info.shape[axis])));
-    warnings.push(`${slot.name}: cut to the common [${shape}], since vocabularies differ in size`);
+    warnings.push(
+      `${slot.name}: cut to the common [${shape}], since vocabularies differ in size (tokenizer_source keeps all tokens)`,
+    );
     return { shape, inputs: models };
   }
   if (isVocabulary && rule === "base") {
     const { shape } = donor.info;
     const small = models.find(({ info }) => info.shape.some((size, axis) => size < shape[axis]));
     if (small === undefined) {
-      warnings.push(`${slot.name}: larger vocabularies are cut to that of the base, [${shape}]`);
+      warnings.push(
+        `${slot.name}: larger vocabularies are cut to that of the base, [${shape}] (tokenizer_source lines up their tokens)`,
+      );
       return { shape, inputs: models };
     }
     throw unlikeShapes(recipe, slot, donor, small);
