@@ -1,5 +1,5 @@
 import type { Checkpoint, TensorInfo } from "@loomweight/checkpoint";
-import { type GraphValue, parameterFrom } from "@loomweight/graph";
+import { createScratch, type GraphValue, parameterFrom } from "@loomweight/graph";
 import { closestNames, isFloat, LoomweightError, shapeMismatch } from "@loomweight/tensor";
 
 /** dtype that a graph computes in. */
@@ -37,6 +37,7 @@ export interface WeightsOptions {
 /** Looks weights up in `checkpoint`: with or without `basePrefix`, LayerNorm weights also as gamma and beta. */
 export function weightsOf(checkpoint: Checkpoint, { dtype, basePrefix, configFile }: WeightsOptions): Weights {
   const used = new Set<string>();
+  const scratch = createScratch();
   const storedName = (name: string): string | undefined => {
     const spellings = [
       name,
@@ -91,12 +92,12 @@ export function weightsOf(checkpoint: Checkpoint, { dtype, basePrefix, configFil
     shapeOf: (name) => find(name).shape,
     tensor(name, shape) {
       const stored = checked(name, shape).name;
-      return once(stored, () => parameterFrom(checkpoint, stored, { dtype }));
+      return once(stored, () => parameterFrom(checkpoint, stored, { dtype, scratch }));
     },
     matrix(name, shape, as) {
       const stored = checked(name, shape).name;
       return once(`${as ?? stored} transposed`, () =>
-        parameterFrom(checkpoint, stored, { dtype, transpose: true, as }),
+        parameterFrom(checkpoint, stored, { dtype, transpose: true, as, scratch }),
       );
     },
     ignore(name) {

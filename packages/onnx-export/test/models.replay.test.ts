@@ -54,8 +54,8 @@ describe.skipIf(area === "")("scribe", () => {
       report(`${name}: loss in nats per token`, table);
       for (const [domain, row] of Object.entries(table)) {
         expect(Math.abs(row.fp32 - row.recorded), `fp32 ${domain}`).toBeLessThanOrEqual(1e-3);
-        expect(Math.abs(row.q8 - row.recorded), `q8 ${domain}`).toBeLessThanOrEqual(0.05);
-        expect(Math.abs(row.q4 - row.recorded), `q4 ${domain}`).toBeLessThanOrEqual(0.3);
+        expect(Math.abs(row.q8 - row.recorded), `q8 ${domain}`).toBeLessThanOrEqual(0.02);
+        expect(Math.abs(row.q4 - row.recorded), `q4 ${domain}`).toBeLessThanOrEqual(0.05);
       }
     });
   }

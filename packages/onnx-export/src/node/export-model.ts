@@ -106,11 +106,15 @@ function stoppable(model: OnnxModel, signal: AbortSignal | undefined): OnnxModel
   if (signal === undefined) return model;
   const initializers = new Map(
     [...model.graph.initializers].map(([name, initializer]) => {
-      const read = () => {
-        signal.throwIfAborted();
-        return initializer.data.read();
-      };
-      return [name, { ...initializer, data: { ...initializer.data, read } }];
+      const { data } = initializer;
+      const checked =
+        <T>(start: () => T) =>
+        () => {
+          signal.throwIfAborted();
+          return start();
+        };
+      const stream = data.stream && { stream: checked(data.stream) };
+      return [name, { ...initializer, data: { ...data, read: checked(data.read), ...stream } }];
     }),
   );
   return { ...model, graph: { ...model.graph, initializers } };
