@@ -83,14 +83,13 @@ export function journaledWriter(writer: FileTensorWriter, journal: Journal): Jou
     },
     flush,
     async finish() {
+      await end();
       throwFailure();
       await writer.finish();
       // All data is on disk: should putting the output in its place fail, nothing is done twice.
-      await end();
       const names = [...waiting.keys()];
       waiting.clear();
       if (names.length > 0) await journal.append(names);
-      throwFailure();
     },
     async abort() {
       await end();

@@ -1,7 +1,5 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { foldAdapters } from "@loomweight/adapters";
-import { openAdapterFolder } from "@loomweight/adapters/node";
 import type { Checkpoint, ModelFolder } from "@loomweight/checkpoint";
 import { openModel } from "@loomweight/checkpoint/node";
 import type { ModelReference } from "../recipe/model-reference.ts";
@@ -49,6 +47,11 @@ function filesOf({ tensors }: Checkpoint): string[] {
 }
 
 async function withAdapter(model: ModelFolder, adapterPath: string): Promise<OpenReference> {
+  // Loaded on first use: most recipes name no adapter, and every worker loads what it needs for itself.
+  const [{ foldAdapters }, { openAdapterFolder }] = await Promise.all([
+    import("@loomweight/adapters"),
+    import("@loomweight/adapters/node"),
+  ]);
   const adapter = await openAdapterFolder(adapterPath);
   const closeAdapter = () => adapter.checkpoint.close();
   try {
