@@ -76,6 +76,23 @@ export function createProgram(run: Runner): Command {
     );
 
   program
+    .command("search")
+    .description("find the numbers of a recipe that a score likes best, and merge with them")
+    .argument("<recipe>", "a recipe with ranges, such as weight: { search: [0, 1] }")
+    .argument("<out>", "the folder to write; must not exist")
+    .requiredOption("--score <script>", "module that exports score(candidate): a number, lower is better")
+    .option("--generations <count>", "generations in all, those of a continued search among them", parseCount, 20)
+    .option("--population <count>", "candidates a generation (default: by how many numbers there are)", parseCount)
+    .addOption(seedOption("seed of the candidates"))
+    .option("--state <file>", "where the search is kept and continued from (default: <out>.search.json)")
+    .addOption(seedOption("seed of random merge methods", "--merge-seed <number>"))
+    .option("--force", "replace the output folder if it exists")
+    .option("--allow-non-finite", "merge NaN and infinities instead of stopping at them")
+    .action((recipe: string, out: string, options: SearchFlags) =>
+      run(async (context) => (await import("./commands/search.ts")).search(context, options, recipe, out)),
+    );
+
+  program
     .command("fold")
     .description("fold PEFT adapters into the weights of their base model")
     .argument("<base>", "the base model's folder")
@@ -130,6 +147,17 @@ export interface MergeFlags {
   readonly shardSize?: number;
 }
 
+export interface SearchFlags {
+  readonly score: string;
+  readonly generations: number;
+  readonly population?: number;
+  readonly seed?: number;
+  readonly state?: string;
+  readonly mergeSeed?: number;
+  readonly force?: boolean;
+  readonly allowNonFinite?: boolean;
+}
+
 export interface FoldFlags {
   readonly out: string;
   readonly force?: boolean;
@@ -161,8 +189,8 @@ export function toolVersion(): string {
   return manifest.version;
 }
 
-function seedOption(description: string): Option {
-  return new Option("--seed <number>", description).argParser((text: string) => {
+function seedOption(description: string, flags = "--seed <number>"): Option {
+  return new Option(flags, description).argParser((text: string) => {
     if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(Number(text))) {
       throw new InvalidArgumentError("A whole number from 0 to 9007199254740991 is needed.");
     }

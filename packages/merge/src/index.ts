@@ -64,5 +64,21 @@ export { type PlanModel, type PlanOptions, planMerge } from "./plan/plan-merge.t
 export { modelsOf, parseRecipeDocuments, type RecipeDocuments } from "./recipe/documents.ts";
 export type { ModelReference } from "./recipe/model-reference.ts";
 export { parseRecipe, type Recipe, type RecipeContext } from "./recipe/recipe.ts";
+export { recipeYaml } from "./recipe/write-yaml.ts";
+export {
+  type RecipeSearchResult,
+  type ScoredCandidate,
+  type SearchCandidate,
+  type SearchRecipeOptions,
+  searchRecipe,
+} from "./search/search-recipe.ts";
+export { readSearchSpace, type SearchedScalar, type SearchSpace } from "./search/search-space.ts";
+export {
+  type BestCandidate,
+  checkSearchState,
+  type NewSearchOptions,
+  newSearchState,
+  type RecipeSearchState,
+} from "./search/search-state.ts";
 export { keepLargest, keepMiddle, keepWithin, rescaleToL1 } from "./sparsify.ts";
 export { addTaskVector, taskVector } from "./task-vector.ts";

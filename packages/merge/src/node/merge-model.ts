@@ -7,6 +7,7 @@ import type { MergeProgress } from "../execute.ts";
 import type { MergeTensorOptions } from "../merge-tensor.ts";
 import { licenceOf, modelCard } from "../model-card.ts";
 import type { MergePlan } from "../plan/plan.ts";
+import { recipeYaml } from "../recipe/write-yaml.ts";
 import { writeCompanions } from "./companions.ts";
 import { type KnownMethods, knownMethods, type MergeMethodModule } from "./method-reference.ts";
 import { type MergeInputs, type OpenMerge, readRecipe, withOpenMerge } from "./open-merge.ts";
@@ -38,6 +39,11 @@ export interface MergeModelOptions extends MergeTensorOptions {
   readonly methods?: readonly (AnyMergeMethod | MergeMethodModule)[];
   /** Folder that model paths are relative to when they do not lie beside the recipe; default the working folder. */
   readonly folder?: string;
+  /**
+   * Path of the file that a recipe given as an object was made from: model paths are looked for beside it first, and
+   * messages name it.
+   */
+  readonly recipeFile?: string;
   /** Of a recipe of several documents: the name of the one to write; default the unnamed one, or the last of all. */
   readonly target?: string;
   /** Name and version of the tool, for the model card; default "Loomweight". */
@@ -95,7 +101,7 @@ export async function mergeModel(
       run = await runPlan({ merge, inputs, known, outputPath: folder.path, writer }, options);
       await writer.finish();
       await writeCompanions(folder, plan, merge.models);
-      await writeCard(folder, merge, typeof recipe === "string" ? String(inputs.recipe) : undefined, tool);
+      await writeCard(folder, merge, typeof recipe === "string" ? String(inputs.recipe) : recipeYaml(recipe), tool);
       await folder.commit();
     } catch (error) {
       throw await abandonOutput(folder, error, plan.tensors.length, options);
@@ -151,11 +157,12 @@ export async function planModel(
 
 async function inputsOf(
   recipe: string | object,
-  { folder, target, seed, allowNonFinite }: Pick<MergeModelOptions, "folder" | "target" | "seed" | "allowNonFinite">,
+  options: Pick<MergeModelOptions, "folder" | "recipeFile" | "target" | "seed" | "allowNonFinite">,
   { methods }: KnownMethods,
 ): Promise<MergeInputs> {
+  const { folder, recipeFile, target, seed, allowNonFinite } = options;
   const common = { folder, methods, target, seed, allowNonFinite };
-  if (typeof recipe !== "string") return { recipe, file: undefined, ...common };
+  if (typeof recipe !== "string") return { recipe, file: recipeFile, ...common };
   return { recipe: await readRecipe(recipe), file: recipe, ...common };
 }
 
@@ -163,7 +170,7 @@ async function inputsOf(
 async function writeCard(
   folder: Pick<OutputFolder, "writeFile">,
   { method, models }: OpenMerge,
-  recipe: string | undefined,
+  recipe: string,
   tool: string,
 ): Promise<void> {
   const sources = await Promise.all(
