@@ -16,9 +16,6 @@ export interface MethodEntry {
   /** Options of the method and of its inputs, with their specs. */
   readonly options: OptionSpecs;
   readonly inputOptions: OptionSpecs;
-  /** model_type values and tasks of a model family. */
-  readonly modelTypes: readonly string[];
-  readonly tasks: readonly string[];
   /** Whether `<file>.md` is there. */
   readonly page: boolean;
 }
@@ -45,7 +42,7 @@ async function readMethod(directory: string, file: string): Promise<MethodEntry>
   if (found.length !== 1 || typeof definition !== "object" || definition === null) {
     throw new Error(`${join(directory, file)}.ts: must export one definition named "${file}", found ${found.length}`);
   }
-  const { source, summary, options, inputOptions, modelTypes, tasks } = definition as Partial<MethodEntry>;
+  const { source, summary, options, inputOptions } = definition as Partial<MethodEntry>;
   const page = join(directory, `${file}.md`);
   return {
     file,
@@ -55,8 +52,6 @@ async function readMethod(directory: string, file: string): Promise<MethodEntry>
     summary: summary ?? (existsSync(page) ? firstSentence(readFileSync(page, "utf8")) : ""),
     options: options ?? {},
     inputOptions: inputOptions ?? {},
-    modelTypes: modelTypes ?? [],
-    tasks: tasks ?? [],
     page: existsSync(page),
   };
 }

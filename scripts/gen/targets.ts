@@ -45,7 +45,6 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
         typeFrom: "./define.ts",
         says: "Every adapter method of this package, by name.",
       }),
-    () => marked("packages/models/README.md", { families: familyTable(families) }),
     () =>
       listTarget(families, {
         path: "packages/models/src/families.ts",
@@ -118,7 +117,7 @@ function packageTable(): string {
 
 function mergeTable(entries: readonly MethodEntry[]): string {
   const rows = entries.map((entry) => [
-    methodLink(entry, "methods"),
+    methodLink(entry),
     entry.summary,
     optionList({ ...entry.inputOptions, ...entry.options }, snakeCase),
     linkedSource(entry.source),
@@ -128,7 +127,7 @@ function mergeTable(entries: readonly MethodEntry[]): string {
 
 function adapterTable(entries: readonly MethodEntry[]): string {
   const rows = entries.map((entry) => [
-    methodLink(entry, "methods"),
+    methodLink(entry),
     entry.summary,
     optionList(entry.options),
     linkedSource(entry.source),
@@ -136,19 +135,8 @@ function adapterTable(entries: readonly MethodEntry[]): string {
   return markdownTable(["method", "what it does", "options (default)", "source"], rows);
 }
 
-function familyTable(entries: readonly MethodEntry[]): string {
-  const code = (names: readonly string[]) => names.map((name) => `\`${name}\``).join(", ");
-  const rows = entries.map((entry) => [
-    methodLink(entry, "families"),
-    code(entry.modelTypes),
-    entry.tasks.join(", "),
-    linkedSource(entry.source),
-  ]);
-  return markdownTable(["family", "`model_type`", "tasks", "source"], rows);
-}
-
-function methodLink({ name, file, page }: MethodEntry, within: string): string {
-  return page ? `[\`${name}\`](src/${within}/${file}.md)` : `[\`${name}\`](src/${within}/${file}.ts)`;
+function methodLink({ name, file, page }: MethodEntry): string {
+  return page ? `[\`${name}\`](src/methods/${file}.md)` : `[\`${name}\`](src/methods/${file}.ts)`;
 }
 
 /** `int8Mask` → `int8_mask`, as recipes spell options. */
