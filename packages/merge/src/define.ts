@@ -1,4 +1,5 @@
 import type { OptionSpec, OptionSpecs, OptionValues } from "@loomweight/tensor";
+import type { FormulaTerms } from "./formula.ts";
 import type { LazyTensor } from "./lazy/lazy-tensor.ts";
 
 /** What a method is given and how many. */
@@ -49,6 +50,8 @@ export interface MergeMethod<
   readonly source: string;
   /** What it does, in one sentence: the row of the table of methods. */
   readonly summary: string;
+  /** The formula of one tensor with its numbers in place, for `explain`; default: the summary. */
+  readonly formula?: (terms: FormulaTerms) => string;
   readonly needs: N;
   readonly inputOptions: I;
   readonly options: O;

@@ -10,6 +10,8 @@ export {
   type MergeSources,
 } from "./define.ts";
 export { type ExecuteOptions, executePlan, type MergeProgress } from "./execute.ts";
+export { type ExplainedInput, type ExplainedTensor, explainTensor, type TensorExplanation } from "./explain.ts";
+export type { FormulaTerms } from "./formula.ts";
 export { createEngine, type Engine, type EngineOptions, engineBytes, type TileSource } from "./lazy/engine.ts";
 export {
   add,
@@ -28,7 +30,9 @@ export { gram, streamRows, sumsAbs, valuesOf } from "./lazy/reduce.ts";
 export { type MagnitudeCut, selectLargest } from "./lazy/select.ts";
 export { type StoreOptions, storeTensor } from "./lazy/store.ts";
 export { type MergeModels, type MergeOptions, merge, tensorSource } from "./merge.ts";
+export { type FolderMerge, type FolderMergeOptions, planFolders } from "./merge-folders.ts";
 export type { MergeTensorOptions, TensorSink } from "./merge-tensor.ts";
+export { mergedCheckpoint } from "./merged-checkpoint.ts";
 export { mergeMethods } from "./method-list.ts";
 // methods:begin, written by `pnpm gen`
 export { arceeFusion } from "./methods/arcee-fusion.ts";
@@ -60,7 +64,9 @@ export type {
   TensorPlan,
   TensorReference,
 } from "./plan/plan.ts";
+export { modelsOfDocuments, planDocuments } from "./plan/plan-documents.ts";
 export { type PlanModel, type PlanOptions, planMerge } from "./plan/plan-merge.ts";
+export { planCheckpoints } from "./plan-checkpoints.ts";
 export { modelsOf, parseRecipeDocuments, type RecipeDocuments } from "./recipe/documents.ts";
 export type { ModelReference } from "./recipe/model-reference.ts";
 export { parseRecipe, type Recipe, type RecipeContext } from "./recipe/recipe.ts";

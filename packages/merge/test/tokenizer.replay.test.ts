@@ -52,7 +52,7 @@ describe.skipIf(area === undefined)("recorded tokenizers of mergekit", () => {
       for (const text of texts) {
         const [mine, theirs] = [own.encode(text), recorded.encode(text)];
         expect(mine.tokens).toEqual(theirs.tokens);
-        expect(mine.ids).toEqual(mine.tokens.map((token) => vocabulary.get(token)));
+        expect(mine.ids).toEqual(mine.tokens.map((token: string) => vocabulary.get(token)));
         expect(own.decode(mine.ids)).toBe(recorded.decode(theirs.ids));
       }
       compareTemplates(out, expected);

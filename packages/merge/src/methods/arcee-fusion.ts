@@ -13,6 +13,8 @@ export const arceeFusion = defineMergeMethod({
   name: "arcee-fusion",
   source: "mergekit",
   summary: "Takes the model's entries of outstanding importance, the base's elsewhere.",
+  formula: ({ base, models: [{ name }] }) =>
+    `${base} + (${name} − ${base}) where importance ≥ Q50 + 1.5 (Q75 − Q25), importance = |${name} − ${base}| · KL(softmax ${name}, softmax ${base}) per row`,
   needs: { base: "required", models: { min: 1, max: 1 } },
   inputOptions: {},
   options: {},

@@ -1,6 +1,7 @@
 import { finite, unitInterval } from "@loomweight/tensor";
 
 import { defineMergeMethod } from "../define.ts";
+import { densityText, taskVectorsText } from "../formula.ts";
 import { keepMiddle } from "../sparsify.ts";
 import { mergeTaskVectors, taskVectorOptions } from "../task-vector-merge.ts";
 
@@ -16,6 +17,7 @@ export const breadcrumbs = defineMergeMethod({
   name: "breadcrumbs",
   source: "arXiv:2312.06795",
   summary: "Leaves out the largest and the smallest entries of the task vectors, adds the rest.",
+  formula: (terms) => taskVectorsText(terms, densityText("without outliers"), false),
   needs: { base: "required", models: { min: 0 } },
   inputOptions: {
     weight: finite(undefined, "factor of this model's task vector"),

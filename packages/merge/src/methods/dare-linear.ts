@@ -1,6 +1,7 @@
 import { finite, unitInterval } from "@loomweight/tensor";
 
 import { defineMergeMethod } from "../define.ts";
+import { densityText, taskVectorsText } from "../formula.ts";
 import { keepRandom } from "../sparsify.ts";
 import { mergeTaskVectors, taskVectorOptions } from "../task-vector-merge.ts";
 
@@ -15,6 +16,7 @@ export const dareLinear = defineMergeMethod({
   name: "dare-linear",
   source: "arXiv:2311.03099",
   summary: "Drops entries of the task vectors at random, adds the rest to the base.",
+  formula: (terms) => taskVectorsText(terms, densityText("at random"), false),
   needs: { base: "required", models: { min: 0 } },
   inputOptions: {
     weight: finite(undefined, "factor of this model's task vector"),

@@ -1,6 +1,7 @@
 import { finite, unitInterval } from "@loomweight/tensor";
 import { signConsensusMean } from "../consensus.ts";
 import { defineMergeMethod } from "../define.ts";
+import { densityText, taskVectorsText } from "../formula.ts";
 import { keepRandom } from "../sparsify.ts";
 import { mergeTaskVectors, taskVectorOptions } from "../task-vector-merge.ts";
 
@@ -15,6 +16,7 @@ export const dareTies = defineMergeMethod({
   name: "dare-ties",
   source: "arXiv:2311.03099",
   summary: "Drops entries of the task vectors at random, then elects signs as TIES.",
+  formula: (terms) => taskVectorsText(terms, densityText("at random"), true),
   needs: { base: "required", models: { min: 0 } },
   inputOptions: {
     weight: finite(undefined, "factor of this model's task vector"),

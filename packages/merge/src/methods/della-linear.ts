@@ -1,6 +1,7 @@
 import { finite, nonNegative, unitInterval } from "@loomweight/tensor";
 
 import { defineMergeMethod } from "../define.ts";
+import { densityText, taskVectorsText } from "../formula.ts";
 import { keepRandomByRank } from "../rank-random.ts";
 import { mergeTaskVectors, taskVectorOptions } from "../task-vector-merge.ts";
 
@@ -16,6 +17,7 @@ export const dellaLinear = defineMergeMethod({
   name: "della-linear",
   source: "arXiv:2406.11617",
   summary: "Drops small entries more often than large ones at random, adds the rest.",
+  formula: (terms) => taskVectorsText(terms, densityText("at random by rank"), false),
   needs: { base: "required", models: { min: 0 } },
   inputOptions: {
     weight: finite(undefined, "factor of this model's task vector"),

@@ -1,6 +1,7 @@
 import { finite, nonNegative, unitInterval } from "@loomweight/tensor";
 import { signConsensusMean } from "../consensus.ts";
 import { defineMergeMethod } from "../define.ts";
+import { densityText, taskVectorsText } from "../formula.ts";
 import { keepRandomByRank } from "../rank-random.ts";
 import { mergeTaskVectors, taskVectorOptions } from "../task-vector-merge.ts";
 
@@ -16,6 +17,7 @@ export const della = defineMergeMethod({
   name: "della",
   source: "arXiv:2406.11617",
   summary: "Drops small entries more often than large ones at random, then elects signs.",
+  formula: (terms) => taskVectorsText(terms, densityText("at random by rank"), true),
   needs: { base: "required", models: { min: 0 } },
   inputOptions: {
     weight: finite(undefined, "factor of this model's task vector"),

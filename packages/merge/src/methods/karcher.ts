@@ -13,6 +13,8 @@ export const karcher = defineMergeMethod({
   name: "karcher",
   source: "arXiv:2603.04972",
   summary: "Mean direction of the models on the sphere, at their mean length.",
+  formula: ({ models, options }) =>
+    `mean on the sphere { ${models.map(({ name }) => name).join(", ")} } · mean norm, in at most ${options.maxIter} steps`,
   needs: { base: "ordinary", models: { min: 1 } },
   inputOptions: {},
   options: {

@@ -1,5 +1,6 @@
 import { boolean, finite, LoomweightError } from "@loomweight/tensor";
 import { defineMergeMethod } from "../define.ts";
+import { averageText } from "../formula.ts";
 import { divideBy, weightedSum } from "../lazy/lazy-tensor.ts";
 
 /**
@@ -12,6 +13,7 @@ export const linear = defineMergeMethod({
   name: "linear",
   source: "arXiv:2203.05482",
   summary: "Weighted average of the models.",
+  formula: ({ models, options }) => averageText(models, options.normalize === true),
   needs: { base: "ordinary", models: { min: 1 } },
   inputOptions: { weight: finite(undefined, "share of this model") },
   options: { normalize: boolean(true, "divide by the sum of the weights") },

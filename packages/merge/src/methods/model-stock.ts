@@ -15,6 +15,8 @@ export const modelStock = defineMergeMethod({
   name: "model-stock",
   source: "arXiv:2403.19522",
   summary: "Interpolates between base and mean of the models by the angle between their task vectors.",
+  formula: ({ base, models, options }) =>
+    `s · mean(${models.map(({ name }) => name).join(", ")}) + (1 − s) · ${base}, s = ${models.length} c / (1 + ${models.length - 1} c), c = mean cosine of the task vectors${options.filterWise ? ", per row" : ""}`,
   needs: { base: "required", models: { min: 2 } },
   inputOptions: {},
   options: { filterWise: boolean(false, "one interpolation per row instead of per tensor") },

@@ -1,5 +1,6 @@
 import { boolean, finite, LoomweightError, positive } from "@loomweight/tensor";
 import { defineMergeMethod } from "../define.ts";
+import { numberText } from "../formula.ts";
 import { add, weightedSum } from "../lazy/lazy-tensor.ts";
 import { gram } from "../lazy/reduce.ts";
 import { taskVector } from "../task-vector.ts";
@@ -14,6 +15,14 @@ export const multislerp = defineMergeMethod({
   name: "multislerp",
   source: "mergekit",
   summary: "Weighted mean direction of the models at their weighted mean length.",
+  formula: ({ base, models, options }) => {
+    const sum = options.normalizeWeights ? models.reduce((all, model) => all + Number(model.options.weight), 0) : 1;
+    const parts = models.map(
+      ({ name, options: { weight } }) =>
+        `${base === undefined ? name : `${name} − ${base}`} by ${numberText(Number(weight) / sum)}`,
+    );
+    return `${base === undefined ? "" : `${base} + `}mean on the sphere { ${parts.join(", ")} } · mean norm`;
+  },
   needs: { base: "optional", models: { min: 1 } },
   inputOptions: { weight: finite(undefined, "share of this model") },
   options: {

@@ -1,5 +1,6 @@
 import { finite } from "@loomweight/tensor";
 import { defineMergeMethod } from "../define.ts";
+import { numberText } from "../formula.ts";
 import { elementwise } from "../lazy/lazy-tensor.ts";
 
 /**
@@ -11,6 +12,8 @@ export const nearswap = defineMergeMethod({
   name: "nearswap",
   source: "mergekit",
   summary: "Takes the model's entries where they are near the base's, fades to the base elsewhere.",
+  formula: ({ base, models: [{ name }], options }) =>
+    `a · ${name} + (1 − a) · ${base}, a = clamp(${numberText(options.t)} / |${name} − ${base}|, 0, 1) per entry`,
   needs: { base: "required", models: { min: 1, max: 1 } },
   inputOptions: {},
   options: {

@@ -1,6 +1,7 @@
 import { boolean, finite } from "@loomweight/tensor";
 import { arcFactors } from "../arc.ts";
 import { defineMergeMethod } from "../define.ts";
+import { numberText } from "../formula.ts";
 import { add, elementwise, type LazyTensor, weightedSum } from "../lazy/lazy-tensor.ts";
 import { gram, streamRows } from "../lazy/reduce.ts";
 import { taskVector } from "../task-vector.ts";
@@ -14,6 +15,13 @@ export const nuslerp = defineMergeMethod({
   name: "nuslerp",
   source: "mergekit",
   summary: "Slerp of two models, or of their task vectors, by weights; whole, per row or per column.",
+  formula: ({ base, models, options }) => {
+    const [first, second] = models.map((model) => Number(model.options.weight));
+    const t = numberText(Math.abs(first + second) < 1e-6 ? 0.5 : second / (first + second));
+    const [a, b] = models.map(({ name }) => (base === undefined ? name : `${name} − ${base}`));
+    const along = options.nuslerpFlatten ? "the whole tensor" : options.nuslerpRowWise ? "each column" : "each row";
+    return `${base === undefined ? "" : `${base} + `}slerp(${a}, ${b}; t = ${t}) over ${along}`;
+  },
   needs: { base: "optional", models: { min: 2, max: 2 } },
   inputOptions: { weight: finite(undefined, "share of this model") },
   options: {

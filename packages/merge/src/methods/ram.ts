@@ -1,5 +1,6 @@
 import { nonNegative } from "@loomweight/tensor";
 import { defineMergeMethod } from "../define.ts";
+import { numberText } from "../formula.ts";
 import { addReinforced } from "../reinforced.ts";
 
 /**
@@ -11,6 +12,8 @@ export const ram = defineMergeMethod({
   name: "ram",
   source: "arXiv:2601.13572",
   summary: "Keeps what one model alone changed, averages what several changed.",
+  formula: ({ base, models, options }) =>
+    `${base} + mean of the changes above ${numberText(options.epsilon)} { ${models.map(({ name }) => `${name} − ${base}`).join(", ")} }`,
   needs: { base: "required", models: { min: 1 } },
   inputOptions: {},
   options: { epsilon: nonNegative(1e-5, "changes up to this size count as none") },

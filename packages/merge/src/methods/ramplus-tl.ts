@@ -1,5 +1,6 @@
 import { nonNegative } from "@loomweight/tensor";
 import { defineMergeMethod } from "../define.ts";
+import { numberText } from "../formula.ts";
 import { addReinforced, countActive } from "../reinforced.ts";
 
 /**
@@ -11,6 +12,8 @@ export const ramplusTl = defineMergeMethod({
   name: "ramplus-tl",
   source: "arXiv:2601.13572",
   summary: "RAM with a model's own changes strengthened by how much of the rest it shares.",
+  formula: ({ base, models, options }) =>
+    `${base} + mean of the changes above ${numberText(options.epsilon)} { ${models.map(({ name }) => `${name} − ${base}`).join(", ")} }, those of one model alone times 1 + ${numberText(options.r)} · min(shared / unique, ${numberText(options.alpha)})`,
   needs: { base: "required", models: { min: 1 } },
   inputOptions: {},
   options: {

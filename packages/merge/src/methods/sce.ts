@@ -1,5 +1,6 @@
 import { boolean, unitInterval } from "@loomweight/tensor";
 import { defineMergeMethod } from "../define.ts";
+import { numberText } from "../formula.ts";
 import { elementwise, type LazyTensor, multiply } from "../lazy/lazy-tensor.ts";
 import { gram } from "../lazy/reduce.ts";
 import { selectLargest } from "../lazy/select.ts";
@@ -19,6 +20,8 @@ export const sce = defineMergeMethod({
   name: "sce",
   source: "arXiv:2408.07990",
   summary: "Selects entries by variance over the models, weighs models by their change, elects signs.",
+  formula: ({ base, models, options }) =>
+    `${base} + mean, by share of the squared change, of the entries with the elected sign { ${models.map(({ name }) => `${name} − ${base}`).join(", ")} }${Number(options.selectTopk) < 1 ? `[largest variance ${numberText(options.selectTopk)}]` : ""}`,
   needs: { base: "required", models: { min: 1 } },
   inputOptions: {},
   options: {

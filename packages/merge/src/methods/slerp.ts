@@ -1,6 +1,7 @@
 import { finite } from "@loomweight/tensor";
 import { arcFactors } from "../arc.ts";
 import { defineMergeMethod } from "../define.ts";
+import { numberText } from "../formula.ts";
 import { weightedSum } from "../lazy/lazy-tensor.ts";
 import { gram } from "../lazy/reduce.ts";
 
@@ -16,6 +17,10 @@ export const slerp = defineMergeMethod({
   name: "slerp",
   source: "Shoemake 1985 (SIGGRAPH), mergekit",
   summary: "Interpolates between base and one model along the arc.",
+  formula: ({ base, models: [model], options }) =>
+    model === undefined
+      ? `${base}`
+      : `sin(${numberText(1 - Number(options.t))} θ) / sin θ · ${base} + sin(${numberText(options.t)} θ) / sin θ · ${model.name}, θ = angle(${base}, ${model.name})`,
   needs: { base: "required", models: { min: 0, max: 1 } },
   inputOptions: {},
   options: { t: finite(undefined, "position on the arc: 0 is the base, 1 the model") },

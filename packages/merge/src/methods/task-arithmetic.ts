@@ -1,6 +1,7 @@
 import { boolean, finite, unitInterval } from "@loomweight/tensor";
 import { weightedMean } from "../consensus.ts";
 import { defineMergeMethod } from "../define.ts";
+import { taskVectorsText } from "../formula.ts";
 import { addTaskVector, taskVector } from "../task-vector.ts";
 
 /**
@@ -12,6 +13,7 @@ export const taskArithmetic = defineMergeMethod({
   name: "task-arithmetic",
   source: "arXiv:2212.04089",
   summary: "Adds the weighted task vectors to the base.",
+  formula: (terms) => taskVectorsText(terms, undefined, false),
   needs: { base: "required", models: { min: 0 } },
   inputOptions: {
     weight: finite(undefined, "factor of this model's task vector"),

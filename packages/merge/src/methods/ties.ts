@@ -1,6 +1,7 @@
 import { finite, fraction } from "@loomweight/tensor";
 import { signConsensusMean } from "../consensus.ts";
 import { defineMergeMethod } from "../define.ts";
+import { densityText, taskVectorsText } from "../formula.ts";
 import { keepLargest } from "../sparsify.ts";
 import { mergeTaskVectors, taskVectorOptions } from "../task-vector-merge.ts";
 
@@ -15,6 +16,7 @@ export const ties = defineMergeMethod({
   name: "ties",
   source: "arXiv:2306.01708",
   summary: "Trims task vectors by magnitude, elects signs, averages what agrees.",
+  formula: (terms) => taskVectorsText(terms, densityText("largest"), true),
   needs: { base: "required", models: { min: 0 } },
   inputOptions: {
     weight: finite(undefined, "factor of this model's task vector"),

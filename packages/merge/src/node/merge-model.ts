@@ -2,13 +2,13 @@ import type { OutputFolder } from "@loomweight/checkpoint";
 import { planSafetensors } from "@loomweight/checkpoint";
 import { createOutputFolder, type FileOutputFolder } from "@loomweight/checkpoint/node";
 import { LoomweightError } from "@loomweight/tensor";
+import { writeCompanions } from "../companions.ts";
 import type { AnyMergeMethod } from "../define.ts";
 import type { MergeProgress } from "../execute.ts";
 import type { MergeTensorOptions } from "../merge-tensor.ts";
 import { licenceOf, modelCard } from "../model-card.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { recipeYaml } from "../recipe/write-yaml.ts";
-import { writeCompanions } from "./companions.ts";
 import { type KnownMethods, knownMethods, type MergeMethodModule } from "./method-reference.ts";
 import { type MergeInputs, type OpenMerge, readRecipe, withOpenMerge } from "./open-merge.ts";
 import { runFacts } from "./run-facts.ts";
@@ -88,7 +88,7 @@ export async function mergeModel(
   const { tool = "Loomweight" } = options;
   refuseWorkers(options.workers);
   const known = await knownMethods(options.methods);
-  const inputs = await inputsOf(recipe, options, known);
+  const inputs = await mergeInputs(recipe, options, known);
   return withOpenMerge(inputs, async (merge) => {
     const { plan, method } = merge;
     const layout = planSafetensors(plan.tensors, { maxShardBytes: options.maxShardBytes });
@@ -152,10 +152,11 @@ export async function planModel(
   options: Pick<MergeModelOptions, "methods" | "folder" | "target"> = {},
 ): Promise<MergePlan> {
   const known = await knownMethods(options.methods);
-  return withOpenMerge(await inputsOf(recipe, options, known), async ({ plan }) => plan);
+  return withOpenMerge(await mergeInputs(recipe, options, known), async ({ plan }) => plan);
 }
 
-async function inputsOf(
+/** What a merge is made from, a recipe's file read. Throws `RECIPE_NOT_FOUND`, `RECIPE_TOO_LARGE`. */
+export async function mergeInputs(
   recipe: string | object,
   options: Pick<MergeModelOptions, "folder" | "recipeFile" | "target" | "seed" | "allowNonFinite">,
   { methods }: KnownMethods,

@@ -1,0 +1,106 @@
+import { stat, statfs } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { planSafetensors } from "@loomweight/checkpoint";
+import { estimateSeconds } from "../estimate.ts";
+import { explainTensor, type TensorExplanation } from "../explain.ts";
+import { type MergeModelOptions, mergeInputs } from "./merge-model.ts";
+import { knownMethods } from "./method-reference.ts";
+import { withOpenMerge } from "./open-merge.ts";
+
+/** What a merge would do, from headers alone. */
+export interface DryRun {
+  readonly method: string;
+  /** Of each model that is read: how the recipe spells it, and the bytes of its weights. */
+  readonly models: readonly { readonly reference: string; readonly bytes: number }[];
+  /** The documents of the recipe that are computed on the way, by name. */
+  readonly documents: readonly string[];
+  readonly tensors: number;
+  /** Of these: copied bit for bit. */
+  readonly copied: number;
+  readonly parameters: number;
+  /** Bytes of the output's weights, and its files. */
+  readonly bytes: number;
+  readonly files: readonly string[];
+  /** Bytes that are free where the output would lie; undefined where no output was named or it cannot be told. */
+  readonly bytesFree: number | undefined;
+  /** About how long it takes on one thread. */
+  readonly seconds: number;
+  /** What speaks against running it as it is: an output that exists, a full disk. */
+  readonly conflicts: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Plans a merge and says what it would do: nothing is written and no weights are read. A recipe that cannot be merged
+ * throws as `mergeModel` does.
+ */
+export async function dryRunMerge(
+  recipe: string | object,
+  outPath: string | undefined,
+  options: Pick<MergeModelOptions, "methods" | "folder" | "target" | "maxShardBytes" | "force"> = {},
+): Promise<DryRun> {
+  const known = await knownMethods(options.methods);
+  return withOpenMerge(await mergeInputs(recipe, options, known), async ({ plan, methods, models }) => {
+    const layout = planSafetensors(plan.tensors, { maxShardBytes: options.maxShardBytes });
+    const bytes = layout.files.reduce((sum, { size }) => sum + size, 0);
+    const sources = [...models].map(([reference, { folder }]) => ({
+      reference,
+      bytes: [...folder.checkpoint.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),
+    }));
+    const bytesFree = outPath === undefined ? undefined : await freeBytes(outPath);
+    const read = sources.reduce((sum, source) => sum + source.bytes, 0);
+    return {
+      method: plan.method,
+      models: sources,
+      documents: plan.models.filter((_, index) => plan.documents?.[index] !== undefined),
+      tensors: plan.tensors.length,
+      copied: plan.tensors.filter(({ copy }) => copy !== undefined).length,
+      parameters: plan.tensors.reduce((sum, { shape }) => sum + shape.reduce((all, size) => all * size, 1), 0),
+      bytes,
+      files: layout.files.map(({ name }) => name),
+      bytesFree,
+      seconds: await estimateSeconds(plan, methods, { read, written: bytes }),
+      conflicts: await conflictsOf(outPath, bytes, bytesFree, options.force),
+      warnings: plan.warnings,
+    };
+  });
+}
+
+/** How one tensor of a recipe's output comes about. Nothing but headers is read. Throws as `mergeModel`, `UNKNOWN_TENSOR`. */
+export async function explainMerge(
+  recipe: string | object,
+  tensor: string,
+  options: Pick<MergeModelOptions, "methods" | "folder" | "target"> = {},
+): Promise<TensorExplanation> {
+  const known = await knownMethods(options.methods);
+  return withOpenMerge(await mergeInputs(recipe, options, known), async ({ plan, methods }) =>
+    explainTensor(plan, tensor, methods),
+  );
+}
+
+async function conflictsOf(
+  outPath: string | undefined,
+  bytes: number,
+  bytesFree: number | undefined,
+  force: boolean | undefined,
+): Promise<string[]> {
+  if (outPath === undefined) return [];
+  const conflicts: string[] = [];
+  if (force !== true && (await exists(outPath))) conflicts.push(`${outPath} exists: --force (force: true) replaces it`);
+  if (bytesFree !== undefined && bytesFree < bytes) {
+    conflicts.push(`the disk has ${bytesFree} bytes free where ${outPath} would lie, ${bytes} are needed`);
+  }
+  return conflicts;
+}
+
+/** Free bytes of the disk that a path would lie on. */
+async function freeBytes(path: string): Promise<number | undefined> {
+  let folder = resolve(path);
+  while (!(await exists(folder)) && dirname(folder) !== folder) folder = dirname(folder);
+  const facts = await statfs(folder).catch(() => undefined);
+  return facts === undefined ? undefined : facts.bavail * facts.bsize;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined;
+}
