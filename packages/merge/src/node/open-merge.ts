@@ -5,10 +5,10 @@ import type { AnyMergeMethod } from "../define.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { modelsOfDocuments, planDocuments } from "../plan/plan-documents.ts";
 import { planCheckpoints } from "../plan-checkpoints.ts";
+import { planModels } from "../plan-models.ts";
 import { parseRecipeDocuments } from "../recipe/documents.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import { type OpenReference, openReference } from "./open-reference.ts";
-import { planModels } from "./plan-models.ts";
 import { sourceFacts } from "./source-facts.ts";
 
 /** What a merge is made from, as a caller and every worker opens it for itself. Plain data but for the methods. */

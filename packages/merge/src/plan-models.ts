@@ -1,8 +1,7 @@
 import type { ModelFolder } from "@loomweight/checkpoint";
-import type { PlanModel } from "../plan/plan-merge.ts";
-import type { RecipeDocuments } from "../recipe/documents.ts";
-import { readTokenizerFile } from "../tokenizer/tokenizer-file.ts";
-import type { OpenReference } from "./open-reference.ts";
+import type { PlanModel } from "./plan/plan-merge.ts";
+import type { RecipeDocuments } from "./recipe/documents.ts";
+import { readTokenizerFile } from "./tokenizer/tokenizer-file.ts";
 
 /**
  * Opened models as planning sees them, `models` by the key of their reference: with tokenizers and chat templates where
@@ -10,7 +9,7 @@ import type { OpenReference } from "./open-reference.ts";
  */
 export async function planModels(
   { documents }: RecipeDocuments,
-  models: ReadonlyMap<string, OpenReference>,
+  models: ReadonlyMap<string, { readonly folder: ModelFolder }>,
 ): Promise<ReadonlyMap<string, PlanModel>> {
   const needsTokenizers = documents.some(({ tokenizer }) => tokenizer !== undefined);
   const needsTemplates = documents.some(({ chatTemplate }) => chatTemplate?.setting === "auto");

@@ -1,7 +1,6 @@
 import type { ModelFolder, OutputFolder } from "@loomweight/checkpoint";
-import { specialTokenIds } from "../plan/config.ts";
-import type { MergePlan, PlannedTokenizer } from "../plan/plan.ts";
-import type { OpenReference } from "./open-reference.ts";
+import { specialTokenIds } from "./plan/config.ts";
+import type { MergePlan, PlannedTokenizer } from "./plan/plan.ts";
 
 /** Files that say something about the old weights and not about the merged ones. */
 const leftBehind = /^(config|adapter_config|quantize_config|hf_quant_config)\.json$|^(readme|model_card|modelcard)\b/i;
@@ -21,7 +20,7 @@ const isTokenizerFile = (name: string) =>
 export async function writeCompanions(
   output: Pick<OutputFolder, "writeFile" | "copyFile">,
   plan: MergePlan,
-  models: ReadonlyMap<string, OpenReference>,
+  models: ReadonlyMap<string, { readonly folder: ModelFolder }>,
 ): Promise<void> {
   if (plan.config === undefined) return; // plain state dicts have no companions
   await output.writeFile("config.json", json(plan.config));
@@ -50,10 +49,10 @@ export async function writeCompanions(
 }
 
 /** The folder whose config.json and companions a plan takes: that of its donor, through documents. */
-function donorOf(plan: MergePlan, models: ReadonlyMap<string, OpenReference>): ModelFolder {
+function donorOf(plan: MergePlan, models: ReadonlyMap<string, { readonly folder: ModelFolder }>): ModelFolder {
   const document = plan.documents?.[plan.donor];
   if (document !== undefined) return donorOf(document, models);
-  return (models.get(plan.models[plan.donor]) as OpenReference).folder;
+  return (models.get(plan.models[plan.donor]) as { readonly folder: ModelFolder }).folder;
 }
 
 interface TokenizerSource {
@@ -62,11 +61,17 @@ interface TokenizerSource {
 }
 
 /** Where the tokenizer comes from, and what was planned about it: by this document, or by those it is made from. */
-function tokenizerSource(plan: MergePlan, models: ReadonlyMap<string, OpenReference>): TokenizerSource {
+function tokenizerSource(
+  plan: MergePlan,
+  models: ReadonlyMap<string, { readonly folder: ModelFolder }>,
+): TokenizerSource {
   const index = plan.tokenizer?.donor ?? plan.donor;
   const document = plan.documents?.[index];
   if (document === undefined) {
-    return { folder: (models.get(plan.models[index]) as OpenReference).folder, planned: plan.tokenizer };
+    return {
+      folder: (models.get(plan.models[index]) as { readonly folder: ModelFolder }).folder,
+      planned: plan.tokenizer,
+    };
   }
   const inner = tokenizerSource(document, models);
   if (plan.tokenizer === undefined) return inner;
