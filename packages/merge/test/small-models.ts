@@ -53,17 +53,21 @@ export function smallRecipe(method: AnyMergeMethod): object {
   const { needs } = method;
   const count = Math.max(needs.models.min, Math.min(2, needs.models.max ?? 2));
   const names = Array.from({ length: count }, (_, i) => `tuned-${i + 1}`);
-  const specs: OptionSpecs = { ...method.inputOptions, ...method.options };
-  const required = Object.entries(specs)
-    .filter(([, spec]) => spec.default === undefined)
-    .map(([name, spec]) => [recipeSpelling(name), spec.kind === "integer" ? 1 : spec.kind === "number" ? 0.5 : true]);
-  const parameters = Object.fromEntries(required);
   return {
     merge_method: method.name.replaceAll("-", "_"),
-    models: names.map((model) => ({ model, parameters })),
+    models: names.map((model) => ({ model, parameters: requiredOptions(method.inputOptions) })),
     ...(needs.base === "required" && { base_model: "base" }),
-    parameters,
+    parameters: requiredOptions(method.options),
   };
+}
+
+/** A value for every option that has no default. */
+function requiredOptions(specs: OptionSpecs): Record<string, unknown> {
+  const required = Object.entries(specs).filter(([, spec]) => spec.default === undefined);
+  const valueFor = { number: 0.5, integer: 1, boolean: true, choice: undefined, text: "x" };
+  return Object.fromEntries(
+    required.map(([name, { kind, choices }]) => [recipeSpelling(name), valueFor[kind] ?? choices?.[0]]),
+  );
 }
 
 /** Every file below a folder with its bytes. */

@@ -67,7 +67,12 @@ describe("a method of your own", () => {
   const recipe = { ...smallRecipe(linear), merge_method: "own_mean" };
 
   test("given as a value runs on the calling thread and says so", async () => {
-    const report = await mergeModel(recipe, join(folder, "own-value"), { folder, workers: 2, methods: [own] });
+    const report = await mergeModel(recipe, join(folder, "own-value"), {
+      folder,
+      workers: 2,
+      methods: [own],
+      maxShardBytes: 9000,
+    });
     expect(report.workers).toBe(1);
     expect(report.warnings.join()).toMatch(/own-mean was given as a value.*\{ module, export \}/);
     expect(differingFiles(join(folder, "own-value"), join(folder, "linear-1"))).toEqual(["README.md"]);
@@ -85,7 +90,12 @@ describe("a method of your own", () => {
        export const notOne = ${JSON.stringify(rest)};`,
     );
     const module = { module: path, export: "ownMean" };
-    const report = await mergeModel(recipe, join(folder, "own-module"), { folder, workers: 2, methods: [module] });
+    const report = await mergeModel(recipe, join(folder, "own-module"), {
+      folder,
+      workers: 2,
+      methods: [module],
+      maxShardBytes: 9000,
+    });
     expect(report).toMatchObject({ workers: 2, warnings: [] });
     expect(differingFiles(join(folder, "own-module"), join(folder, "own-value"))).toEqual([]);
     for (const wrong of [
