@@ -1,6 +1,8 @@
 import { createRequire } from "node:module";
 import type { SafetensorsPlan } from "@loomweight/checkpoint";
 import type { JournalFacts } from "@loomweight/checkpoint/node";
+import type { AnyMergeMethod } from "../define.ts";
+import { mergeMethods } from "../method-list.ts";
 import type { OpenMerge } from "./open-merge.ts";
 import { digest } from "./source-facts.ts";
 
@@ -19,13 +21,18 @@ export function runFacts(
   return {
     tool: `${tool} (merge ${packageVersion()})`,
     recipe: digest(recipe),
-    methods: merge.methods.map((method) => `${method.name} ${digest(String(method.merge))}`).join(", "),
+    methods: merge.methods.map(methodFact).join(", "),
     plan: planDigest(merge),
     "weight files": digest([layout.files.map(({ name, size }) => [name, size]), [...layout.tensors]]),
     seed: String(seed),
     "allow non-finite": String(allowNonFinite),
     ...merge.sources,
   };
+}
+
+/** A method of this package is the same in every run of one version; one of your own is told by its text. */
+function methodFact(method: AnyMergeMethod): string {
+  return mergeMethods.includes(method) ? method.name : `${method.name} ${digest(String(method.merge))}`;
 }
 
 /** A digest of all that a plan says about the output. */
