@@ -16,7 +16,8 @@ export function buildPackage(entry: string[], options: { dts?: boolean } = {}) {
     treeshake: true,
     sourcemap: false,
     clean: true,
-    dts: options.dts ?? true,
+    // Types of other packages come from their built declarations: checking their source again would cost minutes.
+    dts: options.dts === false ? false : { compilerOptions: { customConditions: [] } },
     tsconfig: "tsconfig.json",
     outDir: "dist",
   });
