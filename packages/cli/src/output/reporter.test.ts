@@ -59,3 +59,45 @@ test("a progress line fits its terminal", () => {
     `merging  ${"━".repeat(20)}${"─".repeat(20)}   50 %  1.0 s left`,
   );
 });
+
+test("without a terminal a long step says every few seconds how far it is, what it does and how long it will take", () => {
+  let time = 0;
+  const pipe = streams();
+  const report = createReporter(pipe, { json: false, quiet: false, now: () => time });
+  for (; time <= 12_000; time += 100) {
+    report.progress({ label: "merging", done: time, total: 20_000, detail: `${time / 1000} of 20 tensors` });
+  }
+  expect(pipe.text.stderr.split("\n")).toEqual([
+    "merging",
+    "merging: 25 %, 5 of 20 tensors, 15.0 s left",
+    "merging: 50 %, 10 of 20 tensors, 10.0 s left",
+    "",
+  ]);
+});
+
+test("--json tells progress, notes and warnings as events, one line of JSON each", () => {
+  let time = 0;
+  const io = streams(true);
+  const report = createReporter(io, { json: true, quiet: false, now: () => time });
+  for (; time <= 2000; time += 500) {
+    report.progress({ label: "merging", done: time, total: 2000, facts: { tensorsDone: time / 500 } });
+  }
+  report.note("done\n");
+  report.warn("a \u001b[31mwarning");
+  const lines = io.text.stderr.trimEnd().split("\n");
+  expect(lines.map((line) => JSON.parse(line))).toEqual([
+    { event: "progress", label: "merging", done: 0, total: 2000, tensorsDone: 0 },
+    { event: "progress", label: "merging", done: 1000, total: 2000, tensorsDone: 2, millisecondsLeft: 1000 },
+    { event: "progress", label: "merging", done: 2000, total: 2000, tensorsDone: 4, millisecondsLeft: 0 },
+    { event: "note", message: "done\n" },
+    { event: "warning", message: "a \u001b[31mwarning" },
+  ]);
+  expect(io.text.stderr).not.toContain("\u001b");
+  expect(io.text.stdout).toBe("");
+});
+
+test("a wide terminal shows the detail too", () => {
+  const step = { label: "merging", done: 1, total: 2, detail: "3 of 6 tensors, 0.50 GB/s" };
+  expect(progressLine(step, 1000, 100)).toMatch(/50 % {2}3 of 6 tensors, 0\.50 GB\/s, 1\.0 s left$/);
+  expect(progressLine(step, 1000, 60)).not.toContain("tensors");
+});

@@ -9,6 +9,10 @@ export interface Progress {
   readonly label: string;
   readonly done: number;
   readonly total: number;
+  /** More about it, for people: "12 of 290 tensors, 0.62 GB/s". */
+  readonly detail?: string;
+  /** More about it, for programs. */
+  readonly facts?: Readonly<Record<string, number | string>>;
 }
 
 /** What a command says while it works: results to stdout, everything else to stderr. */
@@ -21,11 +25,14 @@ export interface Reporter {
   data(value: unknown): void;
   /** A piece of the result as it comes, without a line end (the text that a model writes). */
   stream(text: string): void;
-  /** A message, unless --quiet. */
+  /** A message, unless --quiet. Under --json it is an event: one line of JSON on stderr, as are warnings and progress. */
   note(line: string): void;
   warn(line: string): void;
   error(line: string): void;
-  /** One line that is rewritten on a terminal; elsewhere one plain line when `label` changes. Nothing when --quiet. */
+  /**
+   * One line that is rewritten on a terminal; elsewhere a plain line when `label` changes and every few seconds; under
+   * --json an event a second. Nothing when --quiet.
+   */
   progress(progress: Progress): void;
   /** Takes the progress line away. */
   settle(): void;
@@ -43,7 +50,7 @@ export function createReporter(streams: Streams, options: ReporterOptions): Repo
   const { json, quiet } = options;
   const now = options.now ?? (() => performance.now());
   const style = styleFor(stderr, streams.environment);
-  const live = stderr.isTTY === true && !quiet && streams.environment?.TERM !== "dumb";
+  const live = stderr.isTTY === true && !quiet && !json && streams.environment?.TERM !== "dumb";
   let shown = false;
   let label: string | undefined;
   let began = 0;
@@ -56,6 +63,9 @@ export function createReporter(streams: Streams, options: ReporterOptions): Repo
   function line(text: string): void {
     settle();
     stderr.write(`${text}\n`);
+  }
+  function event(name: string, facts: object): void {
+    stderr.write(`${JSON.stringify({ event: name, ...facts })}\n`);
   }
   return {
     json,
@@ -73,10 +83,14 @@ export function createReporter(streams: Streams, options: ReporterOptions): Repo
       if (!json) stdout.write(escapeControls(text));
     },
     note(text) {
-      if (!quiet) line(escapeControls(text));
+      if (quiet) return;
+      if (json) event("note", { message: text });
+      else line(escapeControls(text));
     },
     warn(text) {
-      if (!quiet) line(`${style.yellow("warning:")} ${escapeControls(text)}`);
+      if (quiet) return;
+      if (json) event("warning", { message: text });
+      else line(`${style.yellow("warning:")} ${escapeControls(text)}`);
     },
     error(text) {
       line(`${style.red("error:")} ${escapeControls(text)}`);
@@ -88,10 +102,28 @@ export function createReporter(streams: Streams, options: ReporterOptions): Repo
         label = step.label;
         began = time;
         drawn = Number.NEGATIVE_INFINITY;
-        if (!live) stderr.write(`${oneLine(step.label)}\n`);
+        if (!live && !json) {
+          stderr.write(`${oneLine(step.label)}\n`);
+          drawn = time;
+        }
+      }
+      const isLast = step.done >= step.total;
+      if (json) {
+        if (time - drawn < 1000 && !isLast) return;
+        const { done, total, facts } = step;
+        const left = millisecondsLeft(step, time - began);
+        event("progress", { label, done, total, ...facts, ...(left !== undefined && { millisecondsLeft: left }) });
+        drawn = time;
+        return;
+      }
+      if (!live) {
+        if (time - drawn < 5000) return;
+        drawn = time;
+        stderr.write(`${plainProgress(step, time - began)}\n`);
+        return;
       }
       // Ten pictures a second are enough, and the last one counts.
-      if (!live || (time - drawn < 100 && step.done < step.total)) return;
+      if (time - drawn < 100 && !isLast) return;
       drawn = time;
       shown = true;
       stderr.write(`\r\u001b[K${progressLine(step, time - began, stderr.columns ?? 80)}`);
@@ -100,10 +132,28 @@ export function createReporter(streams: Streams, options: ReporterOptions): Repo
   };
 }
 
-/** "merging  ━━━━━━━─────  58 %  1.2 s left", cut to the terminal's width. */
-export function progressLine({ label, done, total }: Progress, elapsed: number, columns: number): string {
+/** An estimate once there is something to go by. */
+function millisecondsLeft({ done, total }: Progress, elapsed: number): number | undefined {
   const share = total > 0 ? Math.min(1, Math.max(0, done / total)) : 1;
-  const left = share > 0.02 && elapsed > 500 ? `${formatDuration((elapsed * (1 - share)) / share)} left` : "";
+  return share > 0.02 && elapsed > 500 ? Math.round((elapsed * (1 - share)) / share) : undefined;
+}
+
+/** "merging: 58 %, 12 of 290 tensors, 0.62 GB/s, 1.2 s left". */
+export function plainProgress(step: Progress, elapsed: number): string {
+  const left = millisecondsLeft(step, elapsed);
+  const percent = `${step.total > 0 ? Math.floor(Math.min(1, step.done / step.total) * 100) : 100} %`;
+  const parts = [percent, step.detail, left === undefined ? undefined : `${formatDuration(left)} left`];
+  return `${oneLine(step.label)}: ${parts.filter((part) => part !== undefined).join(", ")}`;
+}
+
+/** "merging  ━━━━━━━─────  58 %  1.2 s left", cut to the terminal's width. */
+export function progressLine(step: Progress, elapsed: number, columns: number): string {
+  const { label, done, total, detail } = step;
+  const share = total > 0 ? Math.min(1, Math.max(0, done / total)) : 1;
+  const milliseconds = millisecondsLeft(step, elapsed);
+  const time = milliseconds === undefined ? "" : `${formatDuration(milliseconds)} left`;
+  const wide = detail !== undefined && columns >= 80;
+  const left = wide ? [detail, time].filter((part) => part !== "").join(", ") : time;
   const percent = `${Math.floor(share * 100)} %`.padStart(5);
   const name = oneLine(label);
   const room = Math.min(40, columns - displayWidth(name) - percent.length - left.length - 7);
