@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { CommandContext } from "./context.ts";
+import { usageError } from "./usage-error.ts";
 
 /** Options that every command takes. */
 export interface CommonOptions {
@@ -64,15 +65,33 @@ export function createProgram(run: Runner): Command {
     .command("merge")
     .description("merge models by a recipe (mergekit's YAML)")
     .argument("<recipe>", "the recipe file")
-    .argument("<out>", "the folder to write; must not exist")
+    .argument("[out]", "the folder to write; must not exist")
+    .option("--dry-run", "say what would be done, from headers alone; nothing is written")
+    .option("--document <name>", "of a recipe of several documents: the one to write")
     .option("--force", "replace the output folder if it exists")
     .option("--allow-non-finite", "write NaN and infinities instead of stopping at them")
     .option("--resume", "continue what an interrupted run of the same merge left")
     .option("--workers <count>", "threads to merge in (default: one per core, two at most)", parseCount)
     .addOption(seedOption("seed of the random methods"))
     .option("--shard-size <size>", "largest weights file, such as 5GB", parseSize)
-    .action((recipe: string, out: string, options: MergeFlags) =>
-      run(async (context) => (await import("./commands/merge.ts")).merge(context, options, recipe, out)),
+    .action((recipe: string, out: string | undefined, options: MergeFlags) =>
+      run(async (context) => {
+        if (options.dryRun) {
+          return (await import("./commands/merge-dry-run.ts")).mergeDryRun(context, options, recipe, out);
+        }
+        if (out === undefined) throw usageError("missing required argument 'out'");
+        return (await import("./commands/merge.ts")).merge(context, options, recipe, out);
+      }),
+    );
+
+  program
+    .command("explain")
+    .description("say how one tensor of a merge comes about, with the numbers that apply to it")
+    .argument("<recipe>", "the recipe file")
+    .argument("<tensor>", "name of a tensor of the output")
+    .option("--document <name>", "of a recipe of several documents: the one to explain")
+    .action((recipe: string, tensor: string, options: ExplainFlags) =>
+      run(async (context) => (await import("./commands/explain.ts")).explain(context, options, recipe, tensor)),
     );
 
   program
@@ -139,6 +158,9 @@ export function createProgram(run: Runner): Command {
 }
 
 export interface MergeFlags {
+  readonly dryRun?: boolean;
+  /** Name of the document to write. */
+  readonly document?: string;
   readonly force?: boolean;
   readonly allowNonFinite?: boolean;
   readonly resume?: boolean;
@@ -156,6 +178,10 @@ export interface SearchFlags {
   readonly mergeSeed?: number;
   readonly force?: boolean;
   readonly allowNonFinite?: boolean;
+}
+
+export interface ExplainFlags {
+  readonly document?: string;
 }
 
 export interface FoldFlags {

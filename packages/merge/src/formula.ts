@@ -30,7 +30,7 @@ export function averageText(
   const sum = weightedText(models.map(({ name, options }) => ({ factor: Number(options.weight), text: text(name) })));
   if (!normalize) return sum;
   const total = models.reduce((all, { options }) => all + Number(options.weight), 0);
-  return `(${sum}) / ${numberText(total)}`;
+  return numberText(total) === "1" ? sum : `(${sum}) / ${numberText(total)}`;
 }
 
 /**

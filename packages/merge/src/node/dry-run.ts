@@ -3,6 +3,7 @@ import { dirname, resolve } from "node:path";
 import { planSafetensors } from "@loomweight/checkpoint";
 import { estimateSeconds } from "../estimate.ts";
 import { explainTensor, type TensorExplanation } from "../explain.ts";
+import type { MergePlan } from "../plan/plan.ts";
 import { type MergeModelOptions, mergeInputs } from "./merge-model.ts";
 import { knownMethods } from "./method-reference.ts";
 import { withOpenMerge } from "./open-merge.ts";
@@ -52,7 +53,7 @@ export async function dryRunMerge(
     return {
       method: plan.method,
       models: sources,
-      documents: plan.models.filter((_, index) => plan.documents?.[index] !== undefined),
+      documents: documentsOf(plan),
       tensors: plan.tensors.length,
       copied: plan.tensors.filter(({ copy }) => copy !== undefined).length,
       parameters: plan.tensors.reduce((sum, { shape }) => sum + shape.reduce((all, size) => all * size, 1), 0),
@@ -76,6 +77,21 @@ export async function explainMerge(
   return withOpenMerge(await mergeInputs(recipe, options, known), async ({ plan, methods }) =>
     explainTensor(plan, tensor, methods),
   );
+}
+
+/** Names of the documents below a plan, each once. */
+function documentsOf(plan: MergePlan): string[] {
+  const names = new Set<string>();
+  const visit = (each: MergePlan): void => {
+    for (const [index, document] of Object.entries(each.documents ?? {})) {
+      const name = each.models[Number(index)];
+      if (names.has(name)) continue;
+      names.add(name);
+      visit(document);
+    }
+  };
+  visit(plan);
+  return [...names];
 }
 
 async function conflictsOf(
