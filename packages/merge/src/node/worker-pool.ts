@@ -130,13 +130,13 @@ function workerFailed(cause: unknown): LoomweightError {
  * The worker's script: beside this file in a build, in the build of the package when run from source. The latter runs
  * without this process's flags, which may lead to sources.
  */
-function workerScript(): { readonly url: URL; readonly execArgv: string[] | undefined } {
+function workerScript(): { readonly url: URL; readonly execArgv: string[] } {
   const here = import.meta.url;
   const fromSource = new URL(here).pathname.endsWith(".ts");
   const candidates = fromSource ? ["../../dist/node/merge-worker.js"] : ["./merge-worker.js", "./node/merge-worker.js"];
   for (const candidate of candidates) {
     const url = new URL(candidate, here);
-    if (existsSync(fileURLToPath(url))) return { url, execArgv: fromSource ? [] : undefined };
+    if (existsSync(fileURLToPath(url))) return { url, execArgv: fromSource ? [] : inheritedFlags() };
   }
   throw new LoomweightError({
     code: "WORKER_NOT_BUILT",
@@ -144,4 +144,11 @@ function workerScript(): { readonly url: URL; readonly execArgv: string[] | unde
     file: fileURLToPath(new URL(candidates[0], here)),
     fix: fromSource ? "Build the package: pnpm --filter @loomweight/merge build" : "Install @loomweight/merge again.",
   });
+}
+
+/** This process's flags, without those that say what it runs: a worker has its script. */
+function inheritedFlags(): string[] {
+  const flags = process.execArgv;
+  const isEval = (flag: string | undefined) => /^(-e|-p|-pe|--eval|--print)$/.test(flag ?? "");
+  return flags.filter((flag, index) => !flag.startsWith("--input-type") && !isEval(flag) && !isEval(flags[index - 1]));
 }
