@@ -1,7 +1,23 @@
+import type { MergeProgress } from "@loomweight/merge";
 import { mergeModel } from "@loomweight/merge/node";
 import type { CommandContext } from "../context.ts";
 import { formatBytes, formatDuration, plural } from "../output/format.ts";
+import type { Progress } from "../output/reporter.ts";
 import { type MergeFlags, toolVersion } from "../program.ts";
+
+/** How far a merge is: tensors, and bytes a second of what this run wrote. */
+function describeProgress(progress: MergeProgress, milliseconds: number): Progress {
+  const { tensorsDone, tensorsTotal, bytesDone, bytesTotal, bytesKept } = progress;
+  const bytesPerSecond = Math.round(((bytesDone - bytesKept) / Math.max(1, milliseconds)) * 1000);
+  return {
+    label: "merging",
+    // What an earlier run finished took no time of this one.
+    done: bytesDone - bytesKept,
+    total: bytesTotal - bytesKept,
+    detail: `${tensorsDone} of ${tensorsTotal} tensors, ${(bytesPerSecond / 1e9).toFixed(2)} GB/s`,
+    facts: { tensorsDone, tensorsTotal, bytesDone, bytesTotal, bytesPerSecond },
+  };
+}
 
 /** `loomweight merge RECIPE OUT`: merges models by a recipe. */
 export async function merge(
@@ -13,6 +29,7 @@ export async function merge(
   const began = performance.now();
   const merged = await mergeModel(recipe, out, {
     force: options.force,
+    target: options.document,
     seed: options.seed,
     allowNonFinite: options.allowNonFinite,
     maxShardBytes: options.shardSize,
@@ -20,8 +37,7 @@ export async function merge(
     resume: options.resume,
     tool: `Loomweight ${toolVersion()}`,
     signal,
-    onProgress: ({ bytesDone, bytesTotal }) =>
-      report.progress({ label: "merging", done: bytesDone, total: bytesTotal }),
+    onProgress: (progress) => report.progress(describeProgress(progress, performance.now() - began)),
     onSuspend: ({ tensorsDone, tensorsTotal }) =>
       report.note(`kept ${tensorsDone} of ${tensorsTotal} tensors: the same command with --resume continues`),
   });
