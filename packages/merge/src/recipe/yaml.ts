@@ -1,9 +1,20 @@
 import { LoomweightError } from "@loomweight/tensor";
-import { type Document, isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, type Pair, parseAllDocuments } from "yaml";
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  type Pair,
+  parseAllDocuments,
+  visit as visitNodes,
+} from "yaml";
 import { type Located, type LocatedEntry, maxDepth, maxValues, type Place, type Scalar } from "./located.ts";
 
 /** A recipe is small; what is larger than this is not one. */
-const maxCharacters = 500_000;
+const maxCharacters = 250_000;
 /** Documents (`---`) of one recipe. */
 export const maxDocuments = 64;
 /** Columns a line may be indented, and so the depth of nested blocks. */
@@ -80,6 +91,7 @@ function refuseDeepNesting(text: string, file: string | undefined): void {
 
 /** `count` is shared by the documents of a recipe: it bounds them together. */
 function convert(document: Document.Parsed, placeAt: (offset: number) => Place, count: { values: number }): Located {
+  const targets = aliasTargets(document);
   const placeOf = (node: { range?: readonly number[] | null } | null): Place => placeAt(node?.range?.[0] ?? 0);
 
   const visit = (node: unknown, depth: number, within: Place): Located => {
@@ -87,7 +99,7 @@ function convert(document: Document.Parsed, placeAt: (offset: number) => Place, 
     if (++count.values > maxValues) throw tooLarge(place, `at most ${maxValues} values, aliases followed`, "more");
     if (depth > maxDepth) throw tooLarge(place, `values nested at most ${maxDepth} deep`, "deeper nesting");
     if (isAlias(node)) {
-      const target = node.resolve(document);
+      const target = targets.get(node);
       if (target === undefined) throw invalidYaml(place, `the anchor *${node.source} is not defined before it is used`);
       return { ...visit(target, depth + 1, place), place };
     }
@@ -123,6 +135,17 @@ function convert(document: Document.Parsed, placeAt: (offset: number) => Place, 
   };
 
   return visit(document.contents, 0, placeAt(0));
+}
+
+/** What every alias stands for: the last node before it with its anchor. The parser's own search begins anew each time. */
+function aliasTargets(document: Document.Parsed): ReadonlyMap<unknown, unknown> {
+  const anchors = new Map<string, unknown>();
+  const targets = new Map<unknown, unknown>();
+  visitNodes(document, (_, node) => {
+    if (isAlias(node)) targets.set(node, anchors.get(node.source));
+    else if ((isScalar(node) || isMap(node) || isSeq(node)) && node.anchor) anchors.set(node.anchor, node);
+  });
+  return targets;
 }
 
 function scalar(value: unknown, place: Place): Scalar {
