@@ -1,0 +1,200 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { mergeModel } from "@loomweight/merge/node";
+import type { Page } from "playwright-core";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { buildPage } from "../scripts/build-page.ts";
+import { serveFolder } from "../scripts/serve-folder.ts";
+import { chromiumPath, openBrowser } from "./chromium.ts";
+
+const fixtures = fileURLToPath(new URL("../../../fixtures/models", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "loomweight-playground-"));
+const pictures = process.env.PLAYGROUND_PICTURES;
+
+let browser: Awaited<ReturnType<typeof openBrowser>> | undefined;
+let server: Awaited<ReturnType<typeof serveFolder>> | undefined;
+
+beforeAll(async () => {
+  if (chromiumPath === undefined) return;
+  server = await serveFolder(await buildPage(join(folder, "page")));
+  browser = await openBrowser();
+}, 120_000);
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+beforeEach((context) => {
+  if (chromiumPath === undefined) context.skip("no Chromium on this machine (CHROMIUM_PATH names one)");
+});
+
+async function withPage(work: (page: Page) => Promise<void>): Promise<void> {
+  if (browser === undefined || server === undefined) throw new Error("the browser was not started");
+  const page = await browser.context.newPage();
+  const faults: string[] = [];
+  page.on("pageerror", (error) => faults.push(String(error)));
+  page.on("console", (message) => {
+    if (message.type() === "error") faults.push(message.text());
+  });
+  try {
+    await page.goto(server.url);
+    await work(page);
+    expect(faults).toEqual([]);
+  } finally {
+    await page.close();
+  }
+}
+
+async function picture(page: Page, name: string): Promise<void> {
+  if (pictures !== undefined) await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
+}
+
+async function addBundled(page: Page, ...names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    await page.locator("#bundled button", { hasText: name }).click();
+    await page.locator("#shelf li", { hasText: name }).waitFor();
+  }
+}
+
+async function writeRecipe(page: Page, recipe: string): Promise<void> {
+  await page.locator("#recipe").fill(recipe);
+}
+
+/** Saves what a link gives and reads it. */
+async function download(page: Page, selector: string): Promise<Buffer> {
+  const [saved] = await Promise.all([page.waitForEvent("download"), page.locator(selector).first().click()]);
+  return readFileSync(await saved.path());
+}
+
+const merged = { timeout: 90_000 };
+
+test("merges two bundled models in Web Workers; every downloaded byte is that of Node's merge", async () => {
+  const recipe = `merge_method: ties
+base_model: scribe-base
+models:
+  - model: scribe-plays
+    parameters: { weight: 0.6, density: [0.5, 0.8] }
+  - model: scribe-verse
+    parameters: { weight: 0.4, density: 0.7 }
+dtype: bfloat16
+`;
+  writeFileSync(join(folder, "recipe.yml"), recipe);
+  const out = join(folder, "merged-by-node");
+  await mergeModel(join(folder, "recipe.yml"), out, { folder: join(fixtures, "scribe") });
+
+  await withPage(async (page) => {
+    await picture(page, "1-empty");
+    await addBundled(page, "scribe-base", "scribe-plays", "scribe-verse");
+    await writeRecipe(page, recipe);
+    await page.locator("#plan.good").waitFor();
+    await picture(page, "2-ready");
+    await page.locator("#merge").click();
+    await page.locator("#result").waitFor(merged);
+    await picture(page, "3-merged");
+    // At least two: the work was divided among workers.
+    expect(await page.locator("#state").textContent()).toMatch(/^Done: .* by [2-4] workers$/);
+    const names = await page.locator("#files a").allTextContents();
+    expect([...names].sort()).toEqual(readdirSync(out).sort());
+    for (const name of names) {
+      const bytes = await download(page, `#files a:text-is("${name}")`);
+      expect(bytes.equals(readFileSync(join(out, name))), name).toBe(true);
+    }
+    const stored = await page.evaluate(async () => {
+      const root = await navigator.storage.getDirectory();
+      const found = [];
+      for await (const name of (root as unknown as { keys(): AsyncIterable<string> }).keys()) found.push(name);
+      return found;
+    });
+    expect(stored).toEqual([expect.stringMatching(/^loomweight-/)]);
+
+    writeFileSync(join(folder, "merged.tar"), await download(page, "#archive"));
+    const { status } = spawnSync("tar", ["-xf", "merged.tar"], { cwd: folder });
+    expect(status).toBe(0);
+    for (const name of names) {
+      expect(readFileSync(join(folder, "merged", name)).equals(readFileSync(join(out, name))), name).toBe(true);
+    }
+  });
+}, 240_000);
+
+test("a folder of one's own is chosen, described and merged; a beginning recipe is written for it", async () => {
+  await withPage(async (page) => {
+    for (const name of ["glyph-rotated", "glyph-noisy"]) {
+      await page.locator("#pick").setInputFiles(join(fixtures, "glyph", name));
+      await page.locator("#shelf li", { hasText: name }).waitFor();
+    }
+    expect(await page.locator("#shelf li").first().textContent()).toMatch(/glyph-rotated.*tensors.*float32/);
+    expect(await page.locator("#recipe").inputValue()).toContain("merge_method: linear");
+    await page.locator("#plan.good").waitFor();
+    await page.locator("#merge").click();
+    await page.locator("#result").waitFor(merged);
+    const recipe = await page.locator("#recipe").inputValue();
+    writeFileSync(join(folder, "glyph.yml"), recipe);
+    const out = join(folder, "glyph-by-node");
+    await mergeModel(join(folder, "glyph.yml"), out, { folder: join(fixtures, "glyph") });
+    const bytes = await download(page, '#files a:text-is("model.safetensors")');
+    expect(bytes.equals(readFileSync(join(out, "model.safetensors")))).toBe(true);
+  });
+}, 240_000);
+
+test("every method offered begins with a recipe that can be merged", async () => {
+  await withPage(async (page) => {
+    await addBundled(page, "scribe-base", "scribe-plays", "scribe-verse");
+    const methods = await page
+      .locator("#method option")
+      .evaluateAll((options) => options.map((option) => (option as unknown as { value: string }).value));
+    expect(methods.length).toBeGreaterThan(15);
+    for (const method of methods) {
+      await page.locator("#method").selectOption(method);
+      const planned = page.locator("#plan.good", { hasText: new RegExp(`^${method.replaceAll("-", " ")} of`) });
+      await planned.or(page.locator("#plan.bad")).waitFor();
+      expect([method, await page.locator("#plan").getAttribute("class")]).toEqual([method, "plan good"]);
+    }
+  });
+}, 240_000);
+
+test("a mistake in the recipe is shown with its line, and merging waits until it is mended", async () => {
+  await withPage(async (page) => {
+    await addBundled(page, "scribe-base", "scribe-plays");
+    await writeRecipe(
+      page,
+      "merge_method: linear\nmodels:\n  - model: scribe-base\n    parameters: { wieght: 1 }\n  - model: scribe-plays\n",
+    );
+    await page.locator("#plan.bad").waitFor();
+    expect(await page.locator("#plan").textContent()).toMatch(/recipe:4:\d+.*wieght.*weight/);
+    expect(await page.locator("#merge").isDisabled()).toBe(true);
+    await picture(page, "4-mistake");
+    await page.locator("#plan button").click();
+    const selected = await page.locator("#recipe").evaluate((field) => {
+      const { value, selectionStart, selectionEnd } = field as unknown as {
+        value: string;
+        selectionStart: number;
+        selectionEnd: number;
+      };
+      return value.slice(selectionStart, selectionEnd);
+    });
+    expect(selected).toBe("wieght: 1 }");
+    await writeRecipe(page, "merge_method: linear\nmodels:\n  - model: scribe-bass\n    parameters: { weight: 1 }\n");
+    await page.locator("#plan.bad", { hasText: "scribe-bass" }).waitFor();
+    expect(await page.locator("#plan").textContent()).toContain("scribe-base");
+  });
+}, 120_000);
+
+test("files that are no model, and weights that are damaged, are refused by name", async () => {
+  await withPage(async (page) => {
+    await page.locator("#pick").setInputFiles(fileURLToPath(new URL(".", import.meta.url)));
+    await page.locator("#models-problem").waitFor();
+    expect(await page.locator("#models-problem").textContent()).toContain("no weights");
+    const damaged = mkdtempSync(join(folder, "damaged-"));
+    writeFileSync(join(damaged, "model.safetensors"), "not a model");
+    await page.locator("#pick").setInputFiles(damaged);
+    await page.locator("#models-problem", { hasText: "damaged-" }).waitFor();
+    expect(await page.locator("#models-problem").textContent()).toContain("model.safetensors");
+    expect(await page.locator("#shelf li").count()).toBe(0);
+    await picture(page, "5-damaged");
+  });
+}, 120_000);
