@@ -37,8 +37,6 @@ export interface JournalOptions {
   readonly facts: JournalFacts;
   /** Continue what an interrupted run left, where there is such; default false. */
   readonly resume?: boolean;
-  /** Whether `withOutputFolder` keeps what is finished after this error; default never. */
-  readonly keepAfter?: (error: unknown) => boolean;
 }
 
 /** An `OutputFolder` on disk. */
@@ -104,10 +102,7 @@ export async function createOutputFolder(
   return folder;
 }
 
-/**
- * Runs `work` with an output folder: committed when it returns, discarded when it throws (or suspended, where it has a
- * journal and `keepAfter` says so).
- */
+/** Runs `work` with an output folder: committed when it returns, discarded when it throws. */
 export async function withOutputFolder<T>(
   finalPath: string,
   options: OutputFolderOptions,
@@ -119,7 +114,7 @@ export async function withOutputFolder<T>(
     await folder.commit();
     return result;
   } catch (error) {
-    await (options.journal?.keepAfter?.(error) ? folder.suspend() : folder.discard());
+    await folder.discard();
     throw error;
   }
 }
