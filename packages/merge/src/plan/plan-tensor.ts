@@ -34,7 +34,7 @@ const bufferPattern = /(?:rotary_emb\.inv_freq|\.masked_bias|position_ids|attn\.
 
 /** Plans one tensor; undefined where it is a buffer that not all inputs store. */
 export function planTensor(recipe: Recipe, slot: TensorSlot, warnings: string[]): TensorPlan | undefined {
-  const inputs = presentInputs(slot, warnings);
+  const inputs = presentInputs(recipe.fillMissing ? filled(slot, warnings) : slot, warnings);
   if (inputs === undefined) return undefined;
   const { needs } = recipe.method;
   const base = needs.base === "ordinary" ? undefined : takeBase(recipe, slot, inputs);
@@ -74,6 +74,22 @@ export function planTensor(recipe: Recipe, slot: TensorSlot, warnings: string[])
     base: base === undefined ? undefined : reference(base, shape),
     inputs: planned,
     options,
+  };
+}
+
+/** The slot with the base's tensor in place of those that models lack. */
+function filled(slot: TensorSlot, warnings: string[]): TensorSlot {
+  const base = slot.inputs.find(({ key }) => key === slot.base);
+  if (base?.info === undefined) return slot;
+  const lacking = slot.inputs.filter(({ info }) => info === undefined);
+  if (lacking.length > 0) {
+    warnings.push(`${slot.name}: ${lacking.map(({ key }) => key).join(" and ")} lacks it, the base's is taken`);
+  }
+  return {
+    ...slot,
+    inputs: slot.inputs.map((input) =>
+      input.info === undefined ? { ...input, model: base.model, info: base.info } : input,
+    ),
   };
 }
 

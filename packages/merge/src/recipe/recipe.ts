@@ -29,6 +29,8 @@ export interface Recipe {
   readonly tokenizer?: RecipeTokenizer;
   /** `auto`, the name of a built-in template, or its text; checked. */
   readonly chatTemplate?: { readonly setting: string; readonly place: Place };
+  /** A tensor that a model lacks is that of the base, instead of an error. Not in mergekit's recipes: a tool there. */
+  readonly fillMissing: boolean;
   /** Where the recipe begins. */
   readonly place: Place;
   /** What was accepted but has no effect. */
@@ -62,7 +64,7 @@ const mergekitMethods =
     " ",
   );
 const recipeKeys =
-  "name merge_method models slices modules base_model dtype out_dtype parameters tokenizer_source tokenizer chat_template".split(
+  "name merge_method models slices modules base_model dtype out_dtype parameters tokenizer_source tokenizer chat_template fill_missing".split(
     " ",
   );
 const dtypes = new Map<string, DType>([
@@ -102,6 +104,7 @@ export function readRecipe(root: Located, context: RecipeContext): Recipe {
     dtype: readDType(root, "out_dtype") ?? readDType(root, "dtype"),
     tokenizer: readTokenizer(root),
     chatTemplate: readChatTemplate(root),
+    fillMissing: readFillMissing(root, base),
     place: root.place,
     warnings,
   };
@@ -126,6 +129,16 @@ function readChatTemplate(root: Located): Recipe["chatTemplate"] {
   const place = itemAt(root, "chat_template")?.place ?? root.place;
   chooseChatTemplate(setting, [], place);
   return { setting, place };
+}
+
+function readFillMissing(root: Located, base: Located | undefined): boolean {
+  const item = itemAt(root, "fill_missing");
+  if (item === undefined) return false;
+  if (typeof item.value !== "boolean") throw wrongKind(item, "fill_missing", "true or false");
+  if (item.value && base === undefined) {
+    throw wrongKind(item, "fill_missing without base_model", "a base_model, whose tensors fill the gaps");
+  }
+  return item.value;
 }
 
 function refuseExperts(root: Located): void {
