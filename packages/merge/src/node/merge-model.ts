@@ -24,7 +24,7 @@ export interface MergeModelOptions extends MergeTensorOptions {
   readonly resume?: boolean;
   /**
    * Threads to merge in; the bytes are the same for every number. Default one per processor core, two at most, and one
-   * for models too small to gain by more. 1 is the calling thread.
+   * for models too small to gain by more. The calling thread is one of them.
    */
   readonly workers?: number;
   readonly onProgress?: (progress: MergeProgress) => void;
@@ -61,7 +61,7 @@ export interface MergeReport {
   readonly bytes: number;
   /** Weight files. */
   readonly files: readonly string[];
-  /** Threads that merged; 1: the calling one. */
+  /** Threads that merged, the calling one among them. */
   readonly workers: number;
   /** Tensors that an interrupted run had finished. */
   readonly tensorsKept: number;

@@ -12,7 +12,7 @@ import type { WorkerTask } from "./worker-protocol.ts";
 
 /** How a plan was carried out. */
 export interface PlanRun {
-  /** Threads; 1: the calling one. */
+  /** Threads, the calling one among them. */
   readonly workers: number;
   readonly tensorsKept: number;
   readonly warnings: readonly string[];
@@ -20,8 +20,8 @@ export interface PlanRun {
 
 const maxWorkers = 64;
 const defaultWorkers = 2;
-/** A thread takes a tenth of a second to start: it pays from this many bytes of output on. */
-const bytesPerWorker = 48 * 2 ** 20;
+/** A thread takes a few tenths of a second to start: it pays from this many bytes of output on. */
+const bytesPerWorker = 64 * 2 ** 20;
 
 /** Throws `INVALID_OPTION` unless `workers` is a sensible number of threads. */
 export function refuseWorkers(workers: number | undefined): void {
@@ -70,7 +70,7 @@ export async function runPlan(
       allowNonFinite,
       concurrency: 1,
     };
-    await executeInWorkers(task, plan, workers, writer, { signal, onProgress, onFinished });
+    await executeInWorkers(task, merge, workers, writer, { signal, onProgress, onFinished });
   } else {
     const { finished } = writer;
     const each = { seed, allowNonFinite, signal, onProgress, onFinished, finished };

@@ -2,9 +2,12 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { FileTensorWriter } from "@loomweight/checkpoint/node";
+import { createKernels } from "@loomweight/kernels";
 import { LoomweightError } from "@loomweight/tensor";
 import { type ExecuteOptions, outputBytes, trackProgress } from "../execute.ts";
-import type { MergePlan } from "../plan/plan.ts";
+import { createEngine, engineBytes } from "../lazy/engine.ts";
+import { mergeTensor, type TensorSink } from "../merge-tensor.ts";
+import type { OpenMerge } from "./open-merge.ts";
 import { fromWire, type WorkerReport, type WorkerRequest, type WorkerTask } from "./worker-protocol.ts";
 
 /** A worker is given tensors until it has this many bytes to write, or this many tensors, beside the one at hand. */
@@ -20,14 +23,14 @@ interface Hand {
 }
 
 /**
- * Carries out a plan in `count` threads: each opens its own files and kernels and writes positionally into the files
- * that `writer` created. Tensors are given out largest first, a few ahead, so that no worker waits. The bytes are the
- * same for every count. When one fails the others stop at their next tile, and all have ended before the failure is
- * passed on. Throws as `executePlan`, and `WORKER_NOT_BUILT`, `WORKER_FAILED`.
+ * Carries out a plan in `count` threads, the calling one among them: each opens its own files and kernels and writes
+ * positionally into the files that `writer` created. Tensors are given out largest first, a few ahead, so that no
+ * worker waits. The bytes are the same for every count. When one fails the others stop at their next tile, and all have
+ * ended before the failure is passed on. Throws as `executePlan`, and `WORKER_NOT_BUILT`, `WORKER_FAILED`.
  */
 export async function executeInWorkers(
   task: WorkerTask,
-  plan: MergePlan,
+  { plan, method, checkpoints }: Pick<OpenMerge, "plan" | "method" | "checkpoints">,
   count: number,
   writer: FileTensorWriter,
   options: Pick<ExecuteOptions, "signal" | "onProgress" | "onFinished">,
@@ -41,10 +44,12 @@ export async function executeInWorkers(
   const progress = trackProgress(plan, writer.finished, onProgress);
   let failure: { readonly reason: unknown } | undefined;
   let next = 0;
+  const stop = new AbortController();
 
   const send = ({ worker }: Hand, request: WorkerRequest) => worker.postMessage(request);
   const stopAll = (reason: unknown) => {
     failure ??= { reason };
+    stop.abort(failure.reason);
     for (const hand of hands) if (!hand.ended) send(hand, { kind: "stop" });
   };
   const giveWork = (hand: Hand) => {
@@ -106,11 +111,30 @@ export async function executeInWorkers(
       giveWork(hand);
     });
 
+  /** The calling thread's share: one tensor after the other, until none is left to give out. */
+  const mergeHere = async (): Promise<void> => {
+    const engine = createEngine({ kernels: createKernels({ bytes: engineBytes }) });
+    const { seed, allowNonFinite } = task;
+    const write: TensorSink = async (name, start, bytes) => {
+      const written = bytes.length;
+      await writer.write(name, start, bytes);
+      progress.written(name, written);
+    };
+    while (failure === undefined && next < queue.length) {
+      const tensor = tensors[queue[next++]];
+      await mergeTensor(tensor, method, checkpoints, engine, write, { seed, allowNonFinite, signal: stop.signal });
+      onFinished?.(tensor.name);
+      progress.finished(tensor.name);
+    }
+  };
+
   signal?.throwIfAborted();
   const onAbort = () => stopAll(signal?.reason);
   signal?.addEventListener("abort", onAbort);
   try {
-    await Promise.all(Array.from({ length: Math.min(count, queue.length) }, start));
+    const workers = Array.from({ length: Math.min(count, queue.length) - 1 }, start);
+    await mergeHere().catch(stopAll);
+    await Promise.all(workers);
   } finally {
     signal?.removeEventListener("abort", onAbort);
   }
