@@ -50,10 +50,13 @@ export function showRecipe(onReady: (ready: ReadyRecipe | undefined) => void): (
     const chosen = mergeMethods.find(({ name }) => name === method.value);
     written = chosen === undefined || shelf.size < 2 ? "" : beginningRecipe(chosen, [...shelf.keys()]);
     text.value = written;
-    text.rows = Math.max(14, written.split("\n").length + 1);
+    text.rows = Math.max(10, written.split("\n").length + 1);
     void check();
   };
-  method.addEventListener("change", write);
+  method.addEventListener("change", () => {
+    const own = text.value.trim() !== "" && text.value !== written;
+    if (!own || confirm("Replace the recipe that you wrote?")) write();
+  });
   text.addEventListener("input", () => {
     clearTimeout(timer);
     onReady(undefined);

@@ -18,7 +18,11 @@ export async function showShelf(onChange: (shelf: Shelf) => void): Promise<void>
     const { tensorCount, parameterCount, byteLength, dtypes } = describeCheckpoint(folder.checkpoint);
     await folder.close();
     shelf.set(name, files);
-    const facts = [formatCount(parameterCount), plural(tensorCount, "tensor"), formatBytes(byteLength)].join(" · ");
+    const facts = [
+      `${formatCount(parameterCount)} parameters`,
+      plural(tensorCount, "tensor"),
+      formatBytes(byteLength),
+    ].join(" · ");
     const remove = element("button", { type: "button", textContent: "×", title: `Take ${name} away` });
     remove.setAttribute("aria-label", `Take ${name} away`);
     const item = element(
