@@ -3,6 +3,7 @@ import { LoomweightError } from "@loomweight/tensor";
 import { modelsOf } from "../recipe/documents.ts";
 import type { ModelReference } from "../recipe/model-reference.ts";
 import type { Recipe, RecipeSlice } from "../recipe/recipe.ts";
+import { drawLayers, type LayerShuffle } from "../recipe/shuffle.ts";
 import { chooseChatTemplate } from "../tokenizer/chat-template.ts";
 import type { TokenizerFile } from "../tokenizer/tokenizer-file.ts";
 import { type LayerOrigin, rewriteConfig } from "./config.ts";
@@ -85,7 +86,8 @@ export function planMerge(
     return { index, reference, folder: folders[index], layers };
   });
   const byKey = new Map(open.map((model) => [model.reference.key, model]));
-  const slices = recipe.slices.map((slice) => planSlice(recipe, slice, byKey, warnings));
+  const pieces = recipe.shuffle === undefined ? recipe.slices : shuffled(recipe, recipe.shuffle, byKey);
+  const slices = pieces.map((slice) => planSlice(recipe, slice, byKey, warnings));
   const slots = [...layerSlots(recipe, slices), ...outsideSlots(recipe, slices, raw)];
   const tensors = slots
     .map((slot) => planTensor(recipe, slot, warnings))
@@ -115,6 +117,27 @@ export function planMerge(
     ...planChatTemplate(recipe, folders, warnings),
     warnings: [...new Set([...(vocabulary?.warnings ?? []), ...warnings])],
   };
+}
+
+/** One slice a layer, drawn at random; all models must have as many layers. */
+function shuffled(
+  recipe: Recipe,
+  shuffle: LayerShuffle,
+  byKey: ReadonlyMap<string, OpenModel>,
+): readonly RecipeSlice[] {
+  const models = shuffle.models.map(({ model }) => byKey.get(model.key) as OpenModel);
+  const [first, ...others] = models.map((model) => mainStack(model)[1].length);
+  const other = others.findIndex((count) => count !== first);
+  if (other >= 0) {
+    throw new LoomweightError({
+      code: "LAYER_COUNTS",
+      problem: "layers can be shuffled only among models of equal depth",
+      expected: `${first} layers as ${models[0].reference.key} has`,
+      found: `${others[other]} in ${models[other + 1].reference.key}`,
+      ...models[other + 1].reference.place,
+    });
+  }
+  return drawLayers(shuffle, first, recipe.slices[0].place);
 }
 
 function planChatTemplate(

@@ -7,6 +7,7 @@ import { type ModelReference, readModelReference } from "./model-reference.ts";
 import { noParameters, type Parameters, readParameters } from "./parameters.ts";
 import { locatePlain } from "./plain.ts";
 import { itemAt, list, mapping, requireKnownKeys, textAt, wrongKind } from "./read.ts";
+import { type LayerShuffle, readShuffle } from "./shuffle.ts";
 import { type RecipeTokenizer, readTokenizer } from "./tokenizer.ts";
 import { locateYaml } from "./yaml.ts";
 
@@ -21,6 +22,8 @@ export interface Recipe {
   readonly slices: readonly RecipeSlice[];
   /** Whether the recipe lists `models` (all layers of each) rather than slices. */
   readonly wholeModels: boolean;
+  /** Set where the slices are to be drawn at random; `slices` then lists the models. Not in mergekit's recipes: a tool there. */
+  readonly shuffle?: LayerShuffle;
   /** Levels after the slice's own: the module's, then the recipe's. */
   readonly parameters: readonly Parameters[];
   /** dtype of the output: `out_dtype`, else `dtype`. */
@@ -64,7 +67,7 @@ const mergekitMethods =
     " ",
   );
 const recipeKeys =
-  "name merge_method models slices modules base_model dtype out_dtype parameters tokenizer_source tokenizer chat_template fill_missing".split(
+  "name merge_method models slices modules base_model dtype out_dtype parameters tokenizer_source tokenizer chat_template fill_missing layer_shuffle".split(
     " ",
   );
 const dtypes = new Map<string, DType>([
@@ -100,6 +103,7 @@ export function readRecipe(root: Located, context: RecipeContext): Recipe {
     base: base === undefined ? undefined : readModelReference(base, "base_model"),
     slices: parts.slices,
     wholeModels: parts.wholeModels,
+    shuffle: parts.shuffle,
     parameters: [parts.module, shared],
     dtype: readDType(root, "out_dtype") ?? readDType(root, "dtype"),
     tokenizer: readTokenizer(root),
@@ -203,14 +207,15 @@ interface Parts {
   readonly slices: readonly RecipeSlice[];
   readonly wholeModels: boolean;
   readonly module: Parameters;
+  readonly shuffle?: LayerShuffle;
 }
 
 function readParts(root: Located, method: AnyMergeMethod, warnings: string[]): Parts {
-  const given = ["models", "slices", "modules"].filter((key) => itemAt(root, key) !== undefined);
+  const given = ["models", "slices", "modules", "layer_shuffle"].filter((key) => itemAt(root, key) !== undefined);
   if (given.length !== 1) {
     throw new LoomweightError({
       code: "INVALID_RECIPE",
-      problem: "a recipe has exactly one of models, slices and modules",
+      problem: "a recipe has exactly one of models, slices, modules and layer_shuffle",
       found: given.length === 0 ? "none" : given.join(" and "),
       ...root.place,
     });
@@ -223,6 +228,16 @@ function readParts(root: Located, method: AnyMergeMethod, warnings: string[]): P
       slices: [{ sources, parameters: noParameters, place: item.place }],
       wholeModels: true,
       module: noParameters,
+    };
+  }
+  if (key === "layer_shuffle") {
+    const shuffle = readShuffle(item, method);
+    const sources = shuffle.models.map(({ model }) => ({ model, parameters: noParameters }));
+    return {
+      slices: [{ sources, parameters: noParameters, place: item.place }],
+      wholeModels: false,
+      module: noParameters,
+      shuffle,
     };
   }
   if (key === "slices") return { slices: readSlices(item, method, warnings), wholeModels: false, module: noParameters };
