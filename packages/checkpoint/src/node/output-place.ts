@@ -36,7 +36,7 @@ function outputExists(file: string): LoomweightError {
     code: "OUTPUT_EXISTS",
     file,
     problem: "the output exists already",
-    fix: "Choose another name, remove it, or ask for it to be replaced (force).",
+    fix: "Choose another name, remove it, or replace it with `force` (on the command line: --force).",
   });
 }
 

@@ -34,7 +34,7 @@ export async function saveSafetensors(
       code: "OUTPUT_EXISTS",
       file: path,
       problem: "the output exists already",
-      fix: "Choose another name, remove it, or ask for it to be replaced (force).",
+      fix: "Choose another name, remove it, or replace it with `force` (on the command line: --force).",
     });
   if (!force && (await stat(final).catch(() => undefined)) !== undefined) throw exists();
   const temporary = temporaryPath(final, "partial");
