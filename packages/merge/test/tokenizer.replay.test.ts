@@ -39,7 +39,11 @@ function recordedCases(): string[] {
 
 describe.skipIf(area === undefined)("recorded tokenizers of mergekit", () => {
   const folder = area as string;
-  for (const name of recordedCases()) {
+  const names = recordedCases();
+  if (names.length === 0) {
+    test("recorded tokenizers", (context) => context.skip("this folder of cases has none about tokenizers"));
+  }
+  for (const name of names) {
     test(`${name}: encodes, decodes and renders as recorded`, async () => {
       const out = join(scratch, name);
       await mergeModel(join(folder, "recipes", `${name}.yml`), out, { folder });
