@@ -16,7 +16,7 @@ export async function openFromShelf(shelf: Shelf, path: string): Promise<ModelFo
   const name = shelf.has(path) ? path : last;
   const files = shelf.get(name);
   if (files === undefined) {
-    throw unknownName({ kind: "model of this page", name: path, known: shelf.keys(), code: "MODEL_NOT_FOUND" });
+    throw unknownName({ kind: "model of this page", name: last, known: shelf.keys(), code: "MODEL_NOT_FOUND" });
   }
   return { ...(await openModelFromFiles(files)), location: name };
 }

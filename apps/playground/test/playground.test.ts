@@ -1,9 +1,11 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { writeSafetensors } from "@loomweight/checkpoint";
 import { mergeModel } from "@loomweight/merge/node";
+import { tensor } from "@loomweight/tensor";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { buildPage } from "../scripts/build-page.ts";
@@ -196,5 +198,36 @@ test("files that are no model, and weights that are damaged, are refused by name
     expect(await page.locator("#models-problem").textContent()).toContain("model.safetensors");
     expect(await page.locator("#shelf li").count()).toBe(0);
     await picture(page, "5-damaged");
+  });
+}, 120_000);
+
+test("weights that are not finite stop the merge with the tensor's name, and nothing is offered", async () => {
+  const broken = mkdtempSync(join(folder, "broken-"));
+  for (const [name, value] of [
+    ["one", 1],
+    ["two", Number.NaN],
+  ] as const) {
+    mkdirSync(join(broken, name));
+    writeFileSync(join(broken, name, "config.json"), JSON.stringify({ architectures: ["Some"] }));
+    const tensors = new Map([["some.weight", tensor([1, value])]]);
+    writeFileSync(join(broken, name, "model.safetensors"), writeSafetensors(tensors));
+  }
+  await withPage(async (page) => {
+    for (const name of ["one", "two"]) {
+      await page.locator("#pick").setInputFiles(join(broken, name));
+      await page.locator("#shelf li", { hasText: name }).waitFor();
+    }
+    await page.locator("#plan.good").waitFor();
+    await page.locator("#merge").click();
+    await page.locator("#merge-problem").waitFor(merged);
+    expect(await page.locator("#merge-problem").textContent()).toMatch(/some\.weight.*not finite/);
+    expect(await page.locator("#result").isVisible()).toBe(false);
+    // Another try is possible: with the sound model alone.
+    await page.locator("#shelf li", { hasText: "two" }).locator("button").click();
+    await writeRecipe(page, "merge_method: passthrough\nmodels: [{ model: one }]\n");
+    await page.locator("#plan.good").waitFor();
+    await page.locator("#merge").click();
+    await page.locator("#result").waitFor(merged);
+    expect(await page.locator("#merge-problem").isVisible()).toBe(false);
   });
 }, 120_000);
