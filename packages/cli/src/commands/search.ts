@@ -28,7 +28,7 @@ export async function search(
   const { allowNonFinite, mergeSeed, generations, population, seed } = options;
   let best = Number.POSITIVE_INFINITY;
   const onCandidate = ({ score: found, generation, index, values }: ScoredCandidate) => {
-    report.progress({ label: "searching", done: generation, total: generations });
+    if (index === 0) report.progress({ label: "searching", done: Math.max(0, generation - 1), total: generations });
     if (!(found < best)) return;
     best = found;
     const place = generation === 0 ? "start" : `generation ${generation}, candidate ${index + 1}`;
