@@ -2,7 +2,7 @@ export { codeBytes } from "./dtypes.ts";
 export { type ErrorDetails, escapeControls, LoomweightError } from "./errors.ts";
 export type { KernelOptions } from "./kernel-options.ts";
 export type { KernelDType, KernelFunctions, KernelMemory, Kernels } from "./kernels.ts";
-export { cosSinTurns, logarithm } from "./math.ts";
+export { arcCosine, cosSin, cosSinTurns, exponential, logarithm } from "./math.ts";
 export { plainKernels } from "./plain/kernels.ts";
 export { createRandom, type Random, type RandomKey } from "./random.ts";
 export { createKernels, wasmSupported } from "./wasm-kernels.ts";

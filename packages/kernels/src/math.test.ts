@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { cosSinTurns, logarithm } from "./math.ts";
+import { arcCosine, cosSin, cosSinTurns, exponential, logarithm } from "./math.ts";
 
 // An independent reference: the same functions in fixed point with 160 fractional bits.
 const one = 1n << 160n;
@@ -128,4 +128,43 @@ test("quarters of a turn are exact", () => {
   expect(cosSinTurns(0.25)).toEqual({ cos: -0, sin: 1 });
   expect(cosSinTurns(0.5)).toEqual({ cos: -1, sin: -0 });
   expect(cosSinTurns(0.75)).toEqual({ cos: 0, sin: -1 });
+});
+
+const ulp = (x: number) => 2 ** (Math.max(-1022, Math.floor(Math.log2(Math.abs(x)))) - 52);
+
+test("the exponential is within 3 units in the last place of the engine's, at every scale", () => {
+  fc.assert(
+    fc.property(fc.double({ min: -740, max: 709, noNaN: true }), (x) => {
+      // The engine's own may be off by one.
+      expect(Math.abs(exponential(x) - Math.exp(x))).toBeLessThanOrEqual(3 * ulp(Math.exp(x)) + 5e-324);
+    }),
+    { numRuns: 5000, seed: 11 },
+  );
+  expect([exponential(0), exponential(1000), exponential(-1000)]).toEqual([1, Number.POSITIVE_INFINITY, 0]);
+  expect(exponential(Number.NaN)).toBeNaN();
+  expect(exponential(Number.NEGATIVE_INFINITY)).toBe(0);
+});
+
+test("the arc cosine undoes the cosine, ends included", () => {
+  fc.assert(
+    fc.property(fc.double({ min: -1, max: 1, noNaN: true }), (x) => {
+      expect(Math.abs(arcCosine(x) - Math.acos(x))).toBeLessThanOrEqual(5 * ulp(Math.acos(x)));
+    }),
+    { numRuns: 5000, seed: 12 },
+  );
+  expect([arcCosine(1), arcCosine(-1)]).toEqual([0, Math.PI]);
+  expect(arcCosine(1.0000001)).toBeNaN();
+});
+
+test("cosine and sine of radians are within 3e-16 of the engine's, and relative for small angles", () => {
+  fc.assert(
+    fc.property(fc.double({ min: -1000, max: 1000, noNaN: true }), (x) => {
+      const { cos, sin } = cosSin(x);
+      expect(Math.abs(cos - Math.cos(x))).toBeLessThanOrEqual(3e-16);
+      expect(Math.abs(sin - Math.sin(x))).toBeLessThanOrEqual(3e-16);
+      const small = x / 1e6;
+      expect(Math.abs(cosSin(small).sin - Math.sin(small))).toBeLessThanOrEqual(2 * ulp(Math.sin(small)) + 5e-324);
+    }),
+    { numRuns: 5000, seed: 13 },
+  );
 });

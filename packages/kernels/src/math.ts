@@ -41,7 +41,21 @@ const turnRest = 2.4492935982947064e-16;
 export function cosSinTurns(t: number): { cos: number; sin: number } {
   const quarters = Math.round(4 * t);
   const rest = t - quarters / 4; // exact, at most 1/8
-  const y = rest * turn + rest * turnRest;
+  return cosSinNear(rest * turn + rest * turnRest, quarters);
+}
+
+/** pi / 2 in two parts; the last 20 bits of the upper one are 0, so that a count of quarter turns times it is exact. */
+const quarterHigh = 1.5707963267341256;
+const quarterLow = 6.077100506506192e-11;
+
+/** cos and sin of x radians, |x| below 1e5; error below 2 ulp of 1 (of the result itself where x is small). */
+export function cosSin(x: number): { cos: number; sin: number } {
+  const quarters = Math.round(x / (quarterHigh + quarterLow));
+  return cosSinNear(x - quarters * quarterHigh - quarters * quarterLow, quarters);
+}
+
+/** cos and sin of y + quarters · pi / 2, |y| at most pi / 4. */
+function cosSinNear(y: number, quarters: number): { cos: number; sin: number } {
   const z = y * y;
   const sineHigh =
     1 / 362880 + z * (-1 / 39916800 + z * (1 / 6227020800 + z * (-1 / 1307674368000 + z / 355687428096000)));
@@ -61,4 +75,58 @@ export function cosSinTurns(t: number): { cos: number; sin: number } {
     default:
       return { cos: sine, sin: -cosine };
   }
+}
+
+/**
+ * e to the power x; error below 2 ulp, overflow gives Infinity, underflow 0.
+ * With x = k ln 2 + r, |r| <= ln 2 / 2: 2^k times the Taylor sum of e^r.
+ */
+export function exponential(x: number): number {
+  if (Number.isNaN(x)) return x;
+  if (x > 709.8) return Number.POSITIVE_INFINITY;
+  if (x < -745.2) return 0;
+  const k = Math.round(x / (ln2High + ln2Low));
+  const r = x - k * ln2High - k * ln2Low;
+  let sum = 1 / 6227020800;
+  for (const inverse of inverseFactorials) sum = sum * r + inverse;
+  // In two steps: 2^k alone may be out of range where the product is not.
+  const half = Math.trunc(k / 2);
+  return (1 + r * sum) * 2 ** half * 2 ** (k - half);
+}
+
+/** 1/12!, …, 1/2!, 1/1!: the coefficients of (e^r - 1) / r below the highest. */
+const inverseFactorials: readonly number[] = [
+  1 / 479001600,
+  1 / 39916800,
+  1 / 3628800,
+  1 / 362880,
+  1 / 40320,
+  1 / 5040,
+  1 / 720,
+  1 / 120,
+  1 / 24,
+  1 / 6,
+  1 / 2,
+  1,
+];
+
+/**
+ * The angle in [0, pi] whose cosine is x; error below 4 ulp; NaN outside [-1, 1].
+ * acos x = 2 atan √((1 − x) / (1 + x)), and atan is halved twice before its series is summed.
+ */
+export function arcCosine(x: number): number {
+  if (!(x >= -1 && x <= 1)) return Number.NaN;
+  if (x === -1) return Math.PI;
+  const tangent = Math.sqrt((1 - x) / (1 + x));
+  return 2 * (tangent > 1 ? Math.PI / 2 - arcTangent(1 / tangent) : arcTangent(tangent));
+}
+
+/** atan x for 0 <= x <= 1. */
+function arcTangent(x: number): number {
+  const halved = x / (1 + Math.sqrt(1 + x * x));
+  const y = halved / (1 + Math.sqrt(1 + halved * halved)); // tan of a quarter of the angle, at most 0.2
+  const z = -y * y;
+  let sum = 1 / 23;
+  for (let odd = 21; odd >= 1; odd -= 2) sum = sum * z + 1 / odd;
+  return 4 * y * sum;
 }

@@ -5,11 +5,14 @@ test("the public names are these: a change of the interface shows here", () => {
   expect(Object.keys(everything).sort()).toMatchInlineSnapshot(`
     [
       "LoomweightError",
+      "arcCosine",
       "codeBytes",
+      "cosSin",
       "cosSinTurns",
       "createKernels",
       "createRandom",
       "escapeControls",
+      "exponential",
       "logarithm",
       "plainKernels",
       "wasmSupported",

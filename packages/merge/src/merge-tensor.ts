@@ -1,5 +1,6 @@
 import type { Checkpoint } from "@loomweight/checkpoint";
 import type { KernelDType } from "@loomweight/kernels";
+import { LoomweightError } from "@loomweight/tensor";
 import { checkpointSource } from "./checkpoint-source.ts";
 import type { AnyMergeMethod, MergeContext } from "./define.ts";
 import type { Engine } from "./lazy/engine.ts";
@@ -41,9 +42,40 @@ export async function mergeTensor(
       const { allowNonFinite } = options;
       await storeTensor(merged, { dtype: tensor.dtype as KernelDType, name: tensor.name, allowNonFinite, write });
     }
+  } catch (error) {
+    if (!(error instanceof LoomweightError) || error.code !== "NON_FINITE") throw error;
+    engine.reset();
+    throw (await blameModel(tensor, checkpoints, engine, options)) ?? error;
   } finally {
     engine.reset();
   }
+}
+
+/** The error that names the first model whose own tensor is not finite; undefined when all are. */
+async function blameModel(
+  { name, base, inputs }: TensorPlan,
+  checkpoints: readonly Checkpoint[],
+  engine: Engine,
+  { signal }: MergeTensorOptions,
+): Promise<LoomweightError | undefined> {
+  for (const { model, tensor, cut } of base === undefined ? inputs : [base, ...inputs]) {
+    const source = fromSource(checkpointSource(checkpoints[model], tensor, { cut, signal }), engine);
+    try {
+      await storeTensor(source, { dtype: "float64", name: tensor, write: async () => {} });
+    } catch (error) {
+      if (!(error instanceof LoomweightError) || error.code !== "NON_FINITE") throw error;
+      return new LoomweightError({
+        ...error.details,
+        problem: error.details.problem.replace("of the result", `of "${tensor}" in this model`),
+        file: checkpoints[model].location,
+        tensor: name,
+        fix: "Merge without this model, repair it, or allow non-finite results.",
+      });
+    } finally {
+      engine.reset();
+    }
+  }
+  return undefined;
 }
 
 /** A merged tensor that has not been evaluated, or the stored tensor that it is bit for bit. */

@@ -125,6 +125,7 @@ describe("a failure in a worker", () => {
       const error = await mergeModel(smallRecipe(linear), out, { folder: broken, workers }).catch((thrown) => thrown);
       expect(error).toMatchObject({ name: "LoomweightError", code: "NON_FINITE" });
       expect(error.details.tensor).toMatch(/^model\./);
+      expect(error.message).toContain("tuned-2"); // the model to blame
       expect(readdirSync(broken).sort()).toEqual(["base", "tuned-1", "tuned-2"]);
       const allowed = await mergeModel(smallRecipe(linear), out, { folder: broken, workers, allowNonFinite: true });
       expect(allowed.workers).toBe(workers);

@@ -1,3 +1,4 @@
+import { exponential, logarithm } from "@loomweight/kernels";
 import { defineMergeMethod } from "../define.ts";
 import { elementwise, type LazyTensor } from "../lazy/lazy-tensor.ts";
 import { streamRows } from "../lazy/reduce.ts";
@@ -51,15 +52,15 @@ async function rowDivergence(model: LazyTensor, base: LazyTensor, rowLength: num
   const sums = [0, 1].map(() => new Float64Array(rows));
   await streamRows([model, base], rowLength, (pieces, row) => {
     pieces.forEach((piece, which) => {
-      for (let i = 0; i < piece.length; i++) sums[which][row] += Math.exp(piece[i] - largest[which][row]);
+      for (let i = 0; i < piece.length; i++) sums[which][row] += exponential(piece[i] - largest[which][row]);
     });
   });
   const divergence = new Float64Array(rows);
   await streamRows([model, base], rowLength, ([x, b], row) => {
     for (let i = 0; i < x.length; i++) {
-      const p = Math.exp(x[i] - largest[0][row]) / sums[0][row] + 1e-8;
-      const q = Math.exp(b[i] - largest[1][row]) / sums[1][row] + 1e-8;
-      divergence[row] += p * Math.log(p / q);
+      const p = exponential(x[i] - largest[0][row]) / sums[0][row] + 1e-8;
+      const q = exponential(b[i] - largest[1][row]) / sums[1][row] + 1e-8;
+      divergence[row] += p * logarithm(p / q);
     }
   });
   return divergence;

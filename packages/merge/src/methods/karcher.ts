@@ -1,3 +1,4 @@
+import { arcCosine, cosSin } from "@loomweight/kernels";
 import { integer, positive } from "@loomweight/tensor";
 import { defineMergeMethod } from "../define.ts";
 import { scale, weightedSum } from "../lazy/lazy-tensor.ts";
@@ -49,15 +50,16 @@ function meanDirection(cosines: readonly (readonly number[])[], maxIter: number,
     const tangent = new Array<number>(count).fill(0);
     for (let i = 0; i < count; i++) {
       const cosine = Math.max(-1, Math.min(1, product(mean, unit(i))));
-      const angle = Math.acos(cosine);
+      const angle = arcCosine(cosine);
       if (angle < tol) continue;
-      const factor = angle / Math.sin(angle) / count;
+      const factor = angle / cosSin(angle).sin / count;
       tangent[i] += factor;
       for (let j = 0; j < count; j++) tangent[j] -= factor * cosine * mean[j];
     }
     const length = norm(tangent);
     if (length < tol) break;
-    mean = mean.map((x, j) => Math.cos(length) * x + (Math.sin(length) / length) * tangent[j]);
+    const { cos, sin } = cosSin(length);
+    mean = mean.map((x, j) => cos * x + (sin / length) * tangent[j]);
     const size = norm(mean);
     if (size > 0) mean = mean.map((x) => x / size);
   }

@@ -1,5 +1,5 @@
 import { boolean, finite } from "@loomweight/tensor";
-import { arcFactors } from "../arc.ts";
+import { arcFactors, sineOfCosine } from "../arc.ts";
 import { defineMergeMethod } from "../define.ts";
 import { numberText } from "../formula.ts";
 import { add, elementwise, type LazyTensor, weightedSum } from "../lazy/lazy-tensor.ts";
@@ -102,6 +102,6 @@ async function interpolate(
 
 function factors(aa: number, bb: number, product: number, t: number): readonly [number, number] {
   const norms = [Math.max(Math.sqrt(aa), 1e-7), Math.max(Math.sqrt(bb), 1e-7)] as const;
-  const isLine = (cosine: number) => Math.abs(Math.sin(Math.acos(Math.max(-1, Math.min(1, cosine))))) < 1e-8;
+  const isLine = (cosine: number) => sineOfCosine(Math.max(-1, Math.min(1, cosine))) < 1e-8;
   return arcFactors({ norms, product, t, isLine });
 }

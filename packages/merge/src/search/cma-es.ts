@@ -1,3 +1,4 @@
+import { exponential, logarithm } from "@loomweight/kernels";
 import { LoomweightError } from "@loomweight/tensor/errors";
 
 /**
@@ -38,7 +39,7 @@ export type NormalNumbers = (seed: number, name: string, count: number) => reado
 /** Begins a search. Throws `INVALID_OPTION`. */
 export function startSearch({ start, sigma = 0.3, population, seed = 0 }: SearchOptions): SearchState {
   const n = start.length;
-  const size = population ?? 4 + Math.floor(3 * Math.log(Math.max(1, n)));
+  const size = population ?? 4 + Math.floor(3 * logarithm(Math.max(1, n)));
   if (n === 0 || start.some((value) => !Number.isFinite(value))) {
     throw invalid("start", "at least one finite number", `[${start}]`);
   }
@@ -128,7 +129,7 @@ export function advance(
     generation: state.generation + 1,
     mean,
     // At most e per generation, so that one lucky step cannot blow the search up.
-    sigma: state.sigma * Math.exp(Math.min(1, (stepRate / damping) * (length / expected - 1))),
+    sigma: state.sigma * exponential(Math.min(1, (stepRate / damping) * (length / expected - 1))),
     factor,
     covariancePath,
     stepPath,
@@ -140,7 +141,7 @@ export function advance(
 function recombinationWeights(population: number): { weights: number[]; effective: number } {
   const raw = Array.from(
     { length: Math.floor(population / 2) },
-    (_, k) => Math.log((population + 1) / 2) - Math.log(k + 1),
+    (_, k) => logarithm((population + 1) / 2) - logarithm(k + 1),
   );
   const total = raw.reduce((a, b) => a + b, 0);
   const weights = raw.map((weight) => weight / total);
