@@ -31,12 +31,13 @@ export async function compareStatistics(plan: MergePlan, folder: string, recorde
   const models = await Promise.all(plan.models.map((path) => openModel(resolve(folder, path))));
   const checkpoints = models.map(({ checkpoint }) => checkpoint);
   try {
+    const ranked = plan.method.startsWith("della"); // keeps by rank in the row
     const runs = await runSeeds(plan, method, checkpoints, recorded.seeds);
     for (const tensor of plan.tensors) {
       const base = await floats(checkpoints[tensor.base?.model ?? 0], tensor.name);
       const full =
         tensor.inputs.length === 1 ? await floats(checkpoints[tensor.inputs[0].model], tensor.name) : undefined;
-      compareTensor(tensor.name, runs.get(tensor.name) as Float32Array[], base, full, recorded);
+      compareTensor(tensor.name, runs.get(tensor.name) as Float32Array[], base, full, recorded, ranked);
     }
   } finally {
     await Promise.all(models.map((model) => model.close()));
@@ -69,6 +70,7 @@ function compareTensor(
   base: Float32Array,
   model: Float32Array | undefined,
   { seeds, tensors }: Statistics,
+  ranked: boolean,
 ): void {
   const wanted = tensors[name];
   const changes = runs.map((run) => run.map((value, i) => value - base[i]));
@@ -85,8 +87,10 @@ function compareTensor(
   const isKept = (change: Float32Array, i: number) => change[i] !== 0;
   const fractions = changes.map((change) => present.filter((i) => isKept(change, i)).length / present.length);
   if (wanted.kept_fraction_mean !== undefined && wanted.kept_fraction_std !== undefined) {
-    // Standard errors of the difference of two means over equally many seeds; five, since thirty tensors are compared.
-    const allowed = 5 * Math.SQRT2 * (wanted.kept_fraction_std / Math.sqrt(seeds));
+    // Of the difference of two means over equally many seeds. della's layers.1.self_attn.o_proj is recorded 3.3 standard
+    // errors below the exact expectation of its keep probabilities (0.562), and ours lies 2.1 above it.
+    const standardErrors = ranked ? 5 : 4;
+    const allowed = standardErrors * Math.SQRT2 * (wanted.kept_fraction_std / Math.sqrt(seeds));
     const difference = Math.abs(average(fractions) - wanted.kept_fraction_mean);
     expect(
       difference,
