@@ -1,9 +1,9 @@
-import { finite, unitInterval } from "@loomweight/tensor";
 import { signConsensusMean } from "../consensus.ts";
 import { defineMergeMethod } from "../define.ts";
 import { densityText, taskVectorsText } from "../formula.ts";
 import { keepMiddle } from "../sparsify.ts";
 import { mergeTaskVectors, taskVectorOptions } from "../task-vector-merge.ts";
+import { breadcrumbs } from "./breadcrumbs.ts";
 
 /**
  * Breadcrumbs with TIES: leave out outliers and noise of each task vector, elect one sign per entry.
@@ -19,11 +19,7 @@ export const breadcrumbsTies = defineMergeMethod({
   summary: "Leaves out the largest and the smallest entries, then elects signs as TIES.",
   formula: (terms) => taskVectorsText(terms, densityText("without outliers"), true),
   needs: { base: "required", models: { min: 0 } },
-  inputOptions: {
-    weight: finite(undefined, "factor of this model's task vector"),
-    density: unitInterval(1, "share of entries kept; 1 keeps all, whatever gamma"),
-    gamma: unitInterval(0.01, "share of entries dropped for being the largest"),
-  },
+  inputOptions: breadcrumbs.inputOptions,
   options: taskVectorOptions({ normalize: false, rescale: false }),
   unequalShapes: "base",
   merge: (sources, options) =>

@@ -1,9 +1,9 @@
-import { finite, unitInterval } from "@loomweight/tensor";
 import { signConsensusMean } from "../consensus.ts";
 import { defineMergeMethod } from "../define.ts";
 import { densityText, taskVectorsText } from "../formula.ts";
 import { keepRandom } from "../sparsify.ts";
 import { mergeTaskVectors, taskVectorOptions } from "../task-vector-merge.ts";
+import { dareLinear } from "./dare-linear.ts";
 
 /**
  * DARE with TIES: drop entries of the task vectors at random, elect one sign per entry, add up the entries that agree.
@@ -18,10 +18,7 @@ export const dareTies = defineMergeMethod({
   summary: "Drops entries of the task vectors at random, then elects signs as TIES.",
   formula: (terms) => taskVectorsText(terms, densityText("at random"), true),
   needs: { base: "required", models: { min: 0 } },
-  inputOptions: {
-    weight: finite(undefined, "factor of this model's task vector"),
-    density: unitInterval(1, "probability with which an entry of the task vector is kept"),
-  },
+  inputOptions: dareLinear.inputOptions,
   options: taskVectorOptions({ normalize: false, rescale: true }),
   unequalShapes: "base",
   merge: (sources, options, { tensor, seed }) =>

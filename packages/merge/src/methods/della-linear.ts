@@ -1,9 +1,8 @@
-import { finite, nonNegative, unitInterval } from "@loomweight/tensor";
-
 import { defineMergeMethod } from "../define.ts";
 import { densityText, taskVectorsText } from "../formula.ts";
 import { keepRandomByRank } from "../rank-random.ts";
 import { mergeTaskVectors, taskVectorOptions } from "../task-vector-merge.ts";
+import { della } from "./della.ts";
 
 /**
  * DELLA with task arithmetic: drop small entries of the task vectors more often than large ones, add up the rest.
@@ -19,11 +18,7 @@ export const dellaLinear = defineMergeMethod({
   summary: "Drops small entries more often than large ones at random, adds the rest.",
   formula: (terms) => taskVectorsText(terms, densityText("at random by rank"), false),
   needs: { base: "required", models: { min: 0 } },
-  inputOptions: {
-    weight: finite(undefined, "factor of this model's task vector"),
-    density: unitInterval(1, "mean probability with which an entry is kept; 1 keeps all, 0 none"),
-    epsilon: nonNegative(0.15, "how far the probabilities of smallest and largest entries are from density"),
-  },
+  inputOptions: della.inputOptions,
   options: taskVectorOptions({ normalize: false, rescale: true }),
   unequalShapes: "base",
   merge: (sources, options, { tensor, seed }) =>
