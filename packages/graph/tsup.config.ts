@@ -1,3 +1,10 @@
 import { buildPackage } from "../../tsup.base.ts";
 
-export default buildPackage(["src/index.ts", "src/node/index.ts", "src/node/session-worker.ts"]);
+export default buildPackage([
+  "src/index.ts",
+  "src/nn/index.ts",
+  "src/training/index.ts",
+  "src/web/index.ts",
+  "src/node/index.ts",
+  "src/node/session-worker.ts",
+]);

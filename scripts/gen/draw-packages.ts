@@ -12,24 +12,23 @@ const colours: Readonly<Record<Floor["group"], { fill: string; ink: string; dark
 };
 
 /**
- * The picture of the packages: a wall in which each lies on those it needs. An SVG that follows the reader's light
+ * The picture of the packages: a wall in which each uses only what lies below it. An SVG that follows the reader's light
  * or dark theme and names everything as text.
  */
 export function drawPackages(stones: readonly Stone[]): string {
   const bricks = buildWall(stones);
   const rows = Math.max(...bricks.map(({ row }) => row)) + 1;
-  const columns = Math.max(...bricks.map(({ to }) => to));
   const inner = layout.width - 2 * layout.margin;
   const height = rows * (layout.brick + layout.gap) - layout.gap + 2 * layout.margin;
   const parts = bricks.map(({ stone, row, from, to }) => {
-    const x = layout.margin + (inner / columns) * from + (from === 0 ? 0 : layout.gap / 2);
-    const right = layout.margin + (inner / columns) * to - (to === columns ? 0 : layout.gap / 2);
+    const x = layout.margin + inner * from + (from === 0 ? 0 : layout.gap / 2);
+    const right = layout.margin + inner * to - (to === 1 ? 0 : layout.gap / 2);
     const y = layout.margin + (rows - 1 - row) * (layout.brick + layout.gap);
     return drawBrick(stone, { x, y, width: right - x });
   });
   return `${[
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${layout.width} ${height}" width="${layout.width}" height="${height}" role="img" aria-labelledby="title">`,
-    `<title id="title">The packages of Loomweight: each lies on those it needs</title>`,
+    `<title id="title">The packages of Loomweight: each uses only what lies below it</title>`,
     `<style>\n${styleSheet()}\n</style>`,
     ...parts,
     "</svg>",

@@ -1,40 +1,24 @@
 import { expect, test } from "vitest";
 import { drawPackages, wrap } from "./draw-packages.ts";
 import { readStones } from "./stones.ts";
-import { buildWall, restsOn, type Stone } from "./wall.ts";
+import { buildWall, type Stone } from "./wall.ts";
 
-const stone = (name: string, floor: number, ...needs: string[]): Stone => ({
+const stone = (name: string, floor: number): Stone => ({
   name,
   floor,
-  needs,
   folder: name,
   holds: `what ${name} holds & does`,
   group: "weights",
 });
 
-test("a stone rests only on what it does not reach through others", () => {
-  const stones = [stone("a", 0), stone("b", 1, "a"), stone("c", 2, "a", "b")];
-  expect([...restsOn(stones).values()]).toEqual([[], ["a"], ["b"]]);
-});
-
-test("every brick lies exactly on those it rests on, whatever the order of the table", () => {
-  const stones = [
-    stone("base", 0),
-    stone("x", 1, "base"),
-    stone("y", 1, "base"),
-    stone("z", 1, "base"),
-    stone("xz", 2, "x", "z"),
-    stone("top", 3, "xz", "y"),
-  ];
-  const bricks = new Map(buildWall(stones).map((brick) => [brick.stone.name, brick]));
-  expect(bricks.get("base")).toMatchObject({ row: 0, from: 0, to: 3 });
-  const above = bricks.get("xz");
-  const carriers = [bricks.get("x"), bricks.get("z")];
-  expect(above).toMatchObject({
-    from: Math.min(...carriers.map((b) => b?.from ?? 9)),
-    to: Math.max(...carriers.map((b) => b?.to ?? 0)),
-  });
-  expect((above?.to ?? 0) - (above?.from ?? 0)).toBe(2);
+test("floors without packages leave no gap, and packages of one floor share its width", () => {
+  const bricks = buildWall([stone("top", 7), stone("x", 3), stone("base", 0), stone("y", 3)]);
+  expect(bricks.map(({ stone: { name }, row, from, to }) => [name, row, from, to])).toEqual([
+    ["base", 0, 0, 1],
+    ["x", 1, 0, 0.5],
+    ["y", 1, 0.5, 1],
+    ["top", 2, 0, 1],
+  ]);
 });
 
 test("the house of this repository can be drawn, and names every package", () => {

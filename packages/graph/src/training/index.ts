@@ -1,0 +1,1 @@
+export type { Optimizer, OptimizerCall } from "./optimizer.ts";
