@@ -1,6 +1,6 @@
 // pnpm replay [area…] [--json FILE]: replays recorded references (models, peft, mergekit, …) and says what passed and what did not.
 import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { startVitest } from "vitest/node";
@@ -13,17 +13,23 @@ const { values, positionals: areas } = parseArgs({
   allowPositionals: true,
 });
 
-/** Replay files with the words that choose them: their area (`models-fold.replay.test.ts`: models) and their package. */
+/**
+ * Replay files with the words that choose them: their package and their area, which is the file's name up to the first
+ * hyphen (`models-fold.replay.test.ts`: models) or, in a folder of test/, its path (`methods/23-adamp.replay.test.ts`:
+ * methods and methods/23-adamp).
+ */
 function replayFiles(): { path: string; areas: string[] }[] {
+  const ending = ".replay.test.ts";
   return readdirSync(join(root, "packages")).flatMap((name) => {
     const folder = join(root, "packages", name, "test");
     if (!existsSync(folder)) return [];
-    return readdirSync(folder)
-      .filter((file) => file.endsWith(".replay.test.ts"))
-      .map((file) => ({
-        path: join("packages", name, "test", file),
-        areas: [file.replace(/(-[a-z0-9-]+)?\.replay\.test\.ts$/, ""), name],
-      }));
+    return readdirSync(folder, { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(ending))
+      .map((file) => {
+        const parts = file.slice(0, -ending.length).split(sep);
+        const areas = parts.length > 1 ? [parts[0], parts.join("/")] : [parts[0].replace(/-[a-z0-9-]+$/, "")];
+        return { path: join("packages", name, "test", file), areas: [...areas, name] };
+      });
   });
 }
 
