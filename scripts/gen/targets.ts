@@ -15,9 +15,10 @@ export interface Target {
 
 /** Everything that `pnpm gen` writes, each to be made on its own: one that cannot be made does not stop the others. */
 export async function generatedTargets(): Promise<(() => Target)[]> {
-  const [merge, adapters, families] = await Promise.all([
+  const [merge, adapters, shift, families] = await Promise.all([
     readMethods("merge"),
     readMethods("adapters"),
+    readMethods("shift"),
     readMethods("models", "families"),
   ]);
   return [
@@ -35,7 +36,7 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
         typeFrom: "./define.ts",
         says: "Every merge method by name: what recipes and the command line look methods up in.",
       }),
-    () => marked("packages/adapters/README.md", { methods: adapterTable(adapters) }),
+    () => marked("packages/adapters/README.md", { methods: methodTable(adapters) }),
     () =>
       listTarget(adapters, {
         path: "packages/adapters/src/catalogue.ts",
@@ -45,6 +46,8 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
         typeFrom: "./define.ts",
         says: "Every adapter method of this package, by name.",
       }),
+    () => marked("packages/shift/README.md", { methods: methodTable(shift) }),
+    () => indexTarget("shift", shift),
     () =>
       listTarget(families, {
         path: "packages/models/src/families.ts",
@@ -125,7 +128,7 @@ function mergeTable(entries: readonly MethodEntry[]): string {
   return markdownTable(["method", "what it does", "options (default)", "source"], rows);
 }
 
-function adapterTable(entries: readonly MethodEntry[]): string {
+function methodTable(entries: readonly MethodEntry[]): string {
   const rows = entries.map((entry) => [
     methodLink(entry),
     entry.summary,

@@ -1,1 +1,8 @@
-export {};
+export { type Adapter, type AdaptOptions, adapt } from "./adapt.ts";
+export { type AffinityKind, type AffinityOptions, affinityMatrix } from "./affinity.ts";
+export * from "./define.ts";
+// methods:begin, written by `pnpm gen`
+// methods:end
+export { correctPredictions, type LameOptions, type LameResult, lame, lameObjective } from "./methods/lame.ts";
+export { type Rows, rowsOf } from "./rows.ts";
+export * from "./streams.ts";
