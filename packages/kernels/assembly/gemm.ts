@@ -67,7 +67,7 @@ function addRow(out: usize, x0: v128, x1: v128, alpha: v128, columns: i32): void
 }
 
 /** A 4 x 4 block of the result in eight registers. */
-function micro(out: usize, stride: usize, a: usize, b: usize, depth: i32, alpha: f64, rows: i32, columns: i32): void {
+export function micro(out: usize, stride: usize, a: usize, b: usize, depth: i32, alpha: f64, rows: i32, columns: i32): void {
   let r00 = f64x2.splat(0);
   let r01 = f64x2.splat(0);
   let r10 = f64x2.splat(0);

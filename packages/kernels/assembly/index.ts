@@ -4,3 +4,4 @@ export * from "./load";
 export * from "./random";
 export * from "./reduce";
 export * from "./store";
+export * from "./strided";

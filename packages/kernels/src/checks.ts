@@ -40,6 +40,19 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
     values(kernel, "b", b, out.length);
   };
 
+  const sizes = (kernel: string, ...all: number[]): void => {
+    if (!all.every((size) => Number.isSafeInteger(size) && size >= 0)) {
+      refuse(kernel, "wrong size or stride", "whole numbers", `${all}`);
+    }
+  };
+  /** At least as long as the last element of a [rows, columns] part needs. */
+  const part = (kernel: string, name: string, view: Values, [rows, columns]: number[], [row, column]: number[]) => {
+    inside(kernel, name, view);
+    if (!(view instanceof Float64Array)) refuse(kernel, `\`${name}\` has a wrong type`, "Float64Array", "another view");
+    const needed = rows === 0 || columns === 0 ? 0 : (rows - 1) * row + (columns - 1) * column + 1;
+    if (view.length < needed) refuse(kernel, `\`${name}\` is too short`, `at least ${needed}`, `${view.length}`);
+  };
+
   return {
     load(out, dtype, source) {
       values("load", "values", out, out.length);
@@ -165,6 +178,35 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
       values("gemm", "a", a, m * k);
       values("gemm", "b", b, k * n);
       raw.gemm(out, a, b, m, n, k, alpha);
+    },
+    gemmStrided(out, outStride, a, aStrides, b, bStrides, m, n, k, alpha) {
+      sizes("gemmStrided", m, n, k, outStride, ...aStrides, ...bStrides);
+      part("gemmStrided", "out", out, [m, n], [outStride, 1]);
+      part("gemmStrided", "a", a, [m, k], [...aStrides]);
+      part("gemmStrided", "b", b, [k, n], [...bStrides]);
+      if (m > 1 && outStride < n) refuse("gemmStrided", "rows of `out` overlap", `at least ${n}`, `${outStride}`);
+      raw.gemmStrided(out, outStride, a, aStrides, b, bStrides, m, n, k, alpha);
+    },
+    gemv(y, a, stride, x, m, n, alpha) {
+      sizes("gemv", m, n, stride);
+      values("gemv", "y", y, m);
+      part("gemv", "a", a, [m, n], [stride, 1]);
+      values("gemv", "x", x, n);
+      raw.gemv(y, a, stride, x, m, n, alpha);
+    },
+    gemvTransposed(y, a, stride, x, m, n, alpha) {
+      sizes("gemvTransposed", m, n, stride);
+      values("gemvTransposed", "y", y, n);
+      part("gemvTransposed", "a", a, [m, n], [stride, 1]);
+      values("gemvTransposed", "x", x, m);
+      raw.gemvTransposed(y, a, stride, x, m, n, alpha);
+    },
+    symv(y, a, stride, x, n, alpha) {
+      sizes("symv", n, stride);
+      values("symv", "y", y, n);
+      part("symv", "a", a, [n, n], [stride, 1]);
+      values("symv", "x", x, n);
+      raw.symv(y, a, stride, x, n, alpha);
     },
     bernoulliMask(out, key, start, probability) {
       values("bernoulliMask", "out", out, out.length);

@@ -96,6 +96,35 @@ export interface KernelFunctions {
   /** out [m, n] += alpha * a [m, k] x b [k, n], row-major float64. */
   gemm(out: Float64Array, a: Float64Array, b: Float64Array, m: number, n: number, k: number, alpha: number): void;
 
+  // Products over parts of larger row-major float64 matrices; strides in elements. `out` must not overlap the operands.
+  /** out [m, n] += alpha * a [m, k] x b [k, n]; strides of rows and columns, so a transpose is its strides swapped. */
+  gemmStrided(
+    out: Float64Array,
+    outStride: number,
+    a: Float64Array,
+    aStrides: readonly [row: number, column: number],
+    b: Float64Array,
+    bStrides: readonly [row: number, column: number],
+    m: number,
+    n: number,
+    k: number,
+    alpha: number,
+  ): void;
+  /** y [m] += alpha * a [m, n] x */
+  gemv(y: Float64Array, a: Float64Array, stride: number, x: Float64Array, m: number, n: number, alpha: number): void;
+  /** y [n] += alpha * a^T x for a [m, n] */
+  gemvTransposed(
+    y: Float64Array,
+    a: Float64Array,
+    stride: number,
+    x: Float64Array,
+    m: number,
+    n: number,
+    alpha: number,
+  ): void;
+  /** y [n] += alpha * a x for symmetric a [n, n], of which only the lower triangle is read. */
+  symv(y: Float64Array, a: Float64Array, stride: number, x: Float64Array, n: number, alpha: number): void;
+
   /**
    * out[i] = 1 with `probability`, else 0: word start + i of the stream of `key` is below round(probability * 2^32).
    * `key` comes from `createRandom(seed, name).key`; start is a whole number below 2^53.

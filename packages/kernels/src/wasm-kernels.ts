@@ -152,6 +152,19 @@ function wasmFunctions(exports: Exports, buffer: ArrayBuffer): KernelFunctions {
     gemm(out, a, b, m, n, k, alpha) {
       exports.gemm(out.byteOffset, a.byteOffset, b.byteOffset, m, n, k, alpha);
     },
+    gemmStrided(out, outStride, a, [aRow, aColumn], b, [bRow, bColumn], m, n, k, alpha) {
+      const [y, x, w] = [out.byteOffset, a.byteOffset, b.byteOffset];
+      exports.gemmStrided(y, outStride, x, aRow, aColumn, w, bRow, bColumn, m, n, k, alpha);
+    },
+    gemv(y, a, stride, x, m, n, alpha) {
+      exports.gemv(y.byteOffset, a.byteOffset, stride, x.byteOffset, m, n, alpha);
+    },
+    gemvTransposed(y, a, stride, x, m, n, alpha) {
+      exports.gemvTransposed(y.byteOffset, a.byteOffset, stride, x.byteOffset, m, n, alpha);
+    },
+    symv(y, a, stride, x, n, alpha) {
+      exports.symv(y.byteOffset, a.byteOffset, stride, x.byteOffset, n, alpha);
+    },
     bernoulliMask(out, key, start, probability) {
       const threshold = Math.round(probability * 2 ** 32);
       exports.bernoulliMask(out.byteOffset, out.length, key[0], key[1], start, threshold);

@@ -7,6 +7,7 @@ import { load, store } from "./casts.ts";
 import { elementwise } from "./elementwise.ts";
 import { gemm } from "./gemm.ts";
 import { reductions } from "./reduce.ts";
+import { strided } from "./strided.ts";
 
 const bernoulliMask: KernelFunctions["bernoulliMask"] = (out, key, start, probability) => {
   const threshold = Math.round(probability * 2 ** 32);
@@ -18,6 +19,6 @@ const bernoulliMask: KernelFunctions["bernoulliMask"] = (out, key, start, probab
 /** Every kernel in plain JavaScript: the reference of the WebAssembly ones, bit for bit, and the fallback. */
 export function plainKernels(options: KernelOptions = {}): Kernels {
   const buffer = new ArrayBuffer(memoryBytes(options.bytes ?? defaultBytes));
-  const functions = { load, store, ...elementwise, ...reductions, gemm, bernoulliMask };
+  const functions = { load, store, ...elementwise, ...reductions, ...strided, gemm, bernoulliMask };
   return { engine: "plain", ...createMemory(buffer, 0), ...checked(functions, buffer) };
 }
