@@ -53,12 +53,13 @@ export async function mergeTensor(
 
 /** The error that names the first model whose own tensor is not finite; undefined when all are. */
 async function blameModel(
-  { name, base, inputs }: TensorPlan,
+  { name, copy, base, inputs }: TensorPlan,
   checkpoints: readonly Checkpoint[],
   engine: Engine,
   { signal }: MergeTensorOptions,
 ): Promise<LoomweightError | undefined> {
-  for (const { model, tensor, cut } of base === undefined ? inputs : [base, ...inputs]) {
+  const references = [copy, base, ...inputs].filter((each) => each !== undefined);
+  for (const { model, tensor, cut } of references) {
     const source = fromSource(checkpointSource(checkpoints[model], tensor, { cut, signal }), engine);
     try {
       await storeTensor(source, { dtype: "float64", name: tensor, write: async () => {} });
@@ -94,9 +95,13 @@ export async function openMerged(
   engine: Engine,
   options: MergeTensorOptions,
 ): Promise<MergedTensor> {
-  if (tensor.copy !== undefined) return { reference: tensor.copy };
   const open = ({ model, tensor: name, cut }: TensorReference): LazyTensor =>
     fromSource(checkpointSource(checkpoints[model], name, { cut, signal: options.signal }), engine);
+  if (tensor.copy !== undefined) {
+    const { copy } = tensor;
+    const stored = checkpoints[copy.model].tensors.get(copy.tensor)?.dtype;
+    return stored === tensor.dtype ? { reference: copy } : { merged: open(copy) };
+  }
   const sources = {
     base: tensor.base === undefined ? undefined : open(tensor.base),
     models: tensor.inputs.map((input, index) => ({

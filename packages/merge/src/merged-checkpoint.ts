@@ -5,7 +5,7 @@ import type { AnyMergeMethod } from "./define.ts";
 import { createEngine, type Engine } from "./lazy/engine.ts";
 import { storeTensor } from "./lazy/store.ts";
 import { type MergedTensor, type MergeTensorOptions, openMerged } from "./merge-tensor.ts";
-import type { MergePlan, TensorPlan } from "./plan/plan.ts";
+import type { MergePlan, TensorPlan, TensorReference } from "./plan/plan.ts";
 
 /** Tensors of one merge that are kept open: what was learnt of them (thresholds, norms) is not learnt again. */
 const openTensors = 3;
@@ -74,6 +74,7 @@ export function mergedCheckpoint(
     for (const resolve of woken) resolve();
   };
 
+  const storedDType = ({ model, tensor }: TensorReference) => checkpoints[model].tensors.get(tensor)?.dtype;
   const readBytes = async (name: string, read: ReadBytesOptions = {}): Promise<Uint8Array> => {
     const tensor = plans.get(name);
     const info = tensors.get(name);
@@ -82,7 +83,7 @@ export function mergedCheckpoint(
     }
     const { start = 0, end = info.byteLength, into = new Uint8Array(end - start), signal } = read;
     signal?.throwIfAborted();
-    if (tensor.copy !== undefined) {
+    if (tensor.copy !== undefined && storedDType(tensor.copy) === tensor.dtype) {
       return checkpoints[tensor.copy.model].readBytes(tensor.copy.tensor, { start, end, into, signal });
     }
     const slot = await takeSlot(tensor);

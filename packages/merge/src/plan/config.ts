@@ -4,6 +4,8 @@ import { outsideRole } from "./roles.ts";
 
 const layerCountKeys = ["num_hidden_layers", "n_layer", "num_layers", "n_layers"];
 const vocabularyKeys = ["vocab_size"];
+/** Where models of several parts keep the configuration of the one that works on tokens. */
+const textSections = ["text_config", "llm_config", "language_config"];
 
 /** Which layer of which configuration each output layer takes its layer type from. */
 export interface LayerOrigin {
@@ -11,9 +13,18 @@ export interface LayerOrigin {
   readonly layer: number;
 }
 
+/** Layers that were picked, in order, and where the configuration counts them. */
+export interface PickedLayers {
+  readonly origins: readonly LayerOrigin[];
+  /** Section of config.json; undefined: its top. */
+  readonly section?: string;
+  /** Default: whichever usual key is there. */
+  readonly key?: string;
+}
+
 export interface ConfigChanges {
-  /** Present where layers were picked: their origins in order. */
-  readonly layers?: readonly LayerOrigin[];
+  /** Per part of the model whose layers were picked; none where models are whole. */
+  readonly layers: readonly PickedLayers[];
   readonly tensors: readonly TensorPlan[];
   /** Set where the recipe asks for a dtype. */
   readonly dtype?: DType;
@@ -30,7 +41,7 @@ export function rewriteConfig(
   { layers, tensors, dtype, specialTokens }: ConfigChanges,
 ): Record<string, unknown> {
   const result: Record<string, unknown> = { ...config };
-  if (layers !== undefined) rewriteLayers(result, layers);
+  for (const picked of layers) rewriteLayers(result, picked);
   const stored = dtype ?? commonFloat(tensors);
   if (stored !== undefined) {
     for (const key of ["dtype", "torch_dtype"]) if (typeof result[key] === "string") result[key] = stored;
@@ -39,6 +50,12 @@ export function rewriteConfig(
   const embedding = tensors.find(({ name, shape }) => outsideRole(name) === "embedding" && shape.length === 2);
   if (embedding !== undefined) {
     for (const key of vocabularyKeys) if (typeof result[key] === "number") result[key] = embedding.shape[0];
+    for (const section of textSections) {
+      const inner = result[section];
+      if (isObject(inner) && typeof inner.vocab_size === "number") {
+        result[section] = { ...inner, vocab_size: embedding.shape[0] };
+      }
+    }
   }
   if (specialTokens !== undefined && specialTokens !== config) Object.assign(result, specialTokenIds(specialTokens));
   const hasHead = tensors.some(({ name }) => name.endsWith("lm_head.weight"));
@@ -52,20 +69,37 @@ export function specialTokenIds(config: Readonly<Record<string, unknown>>): Reco
   return Object.fromEntries(keys.filter((key) => config[key] !== undefined).map((key) => [key, config[key]]));
 }
 
-function rewriteLayers(config: Record<string, unknown>, layers: readonly LayerOrigin[]): void {
-  const key = layerCountKeys.find((each) => typeof config[each] === "number");
+function rewriteLayers(config: Record<string, unknown>, { origins, section, key: stated }: PickedLayers): void {
+  if (section !== undefined) {
+    const inner = { ...(config[section] as Record<string, unknown>) };
+    const sectionOf = (origin: LayerOrigin["config"]) => {
+      const found = origin?.[section];
+      return isObject(found) ? found : undefined;
+    };
+    const within = origins.map(({ config: origin, layer }) => ({ config: sectionOf(origin), layer }));
+    rewriteLayers(inner, { origins: within, key: stated });
+    config[section] = inner;
+    return;
+  }
+  const key = stated ?? layerCountKeys.find((each) => typeof config[each] === "number");
   if (key === undefined) return;
   const before = config[key] as number;
-  config[key] = layers.length;
+  config[key] = origins.length;
+  // Encoder-decoder models repeat the count of one of their parts under the usual name.
+  if (key === "encoder_layers" && config.num_hidden_layers === before) config.num_hidden_layers = origins.length;
   for (const [name, value] of Object.entries(config)) {
     // Lists with one entry per layer follow the layers: layer_types, and per-layer sizes of some families.
     if (!Array.isArray(value) || value.length !== before || !name.startsWith("layer")) continue;
-    const entries = layers.map(({ config: origin, layer }) => {
+    const entries = origins.map(({ config: origin, layer }) => {
       const list = origin?.[name];
       return Array.isArray(list) ? list[layer] : undefined;
     });
     if (entries.every((entry) => entry !== undefined)) config[name] = entries;
   }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** The dtype of all floating tensors, where they have one. */

@@ -1,5 +1,5 @@
 import type { TensorInfo } from "@loomweight/checkpoint";
-import { isFloat, LoomweightError, shapeMismatch } from "@loomweight/tensor";
+import { type DType, isFloat, LoomweightError, shapeMismatch } from "@loomweight/tensor";
 import { outputDType } from "../output-dtype.ts";
 import { type Parameters, resolveOptions } from "../recipe/parameters.ts";
 import type { Recipe } from "../recipe/recipe.ts";
@@ -217,11 +217,16 @@ function reference(input: PresentInput, shape: readonly number[]): TensorReferen
 
 /** Whole numbers and packed codes are no weights: they are taken from the base, else from the first model. */
 function copyOf(slot: TensorSlot, donor: PresentInput): TensorPlan {
+  return { ...copyTensor(donor.info, donor.model), name: slot.name };
+}
+
+/** A tensor taken from model `model` as it is, but for `dtype` where weights are to have another. */
+export function copyTensor({ name, dtype, shape }: TensorInfo, model: number, converted?: DType): TensorPlan {
   return {
-    name: slot.name,
-    dtype: donor.info.dtype,
-    shape: donor.info.shape,
-    copy: { model: donor.model, tensor: donor.info.name },
+    name,
+    dtype: isFloat(dtype) ? (converted ?? dtype) : dtype,
+    shape,
+    copy: { model, tensor: name },
     inputs: [],
     options: {},
   };

@@ -48,7 +48,7 @@ export interface TensorPlan {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** Present: the bytes of this tensor are copied as they are, and no method runs. */
+  /** Present: this tensor is taken as it is, and no method runs; its values are cast where `dtype` is another. */
   readonly copy?: TensorReference;
   /** The base, where the method takes one apart from the models. */
   readonly base?: TensorReference;

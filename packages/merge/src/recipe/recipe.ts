@@ -2,14 +2,17 @@ import { isPlainRelativePath } from "@loomweight/checkpoint";
 import { type DType, LoomweightError, unknownName } from "@loomweight/tensor";
 import type { AnyMergeMethod } from "../define.ts";
 import { chooseChatTemplate } from "../tokenizer/chat-template.ts";
-import { describeValue, isLocatedList, type Located, type Place } from "./located.ts";
+import type { Located, Place } from "./located.ts";
 import { type ModelReference, readModelReference } from "./model-reference.ts";
-import { noParameters, type Parameters, readParameters } from "./parameters.ts";
+import { type Parameters, readParameters } from "./parameters.ts";
+import { type RecipeModule, type RecipeSlice, readParts } from "./parts.ts";
 import { locatePlain } from "./plain.ts";
-import { itemAt, list, mapping, requireKnownKeys, textAt, wrongKind } from "./read.ts";
-import { type LayerShuffle, readShuffle } from "./shuffle.ts";
+import { itemAt, mapping, requireKnownKeys, textAt, wrongKind } from "./read.ts";
+import type { LayerShuffle } from "./shuffle.ts";
 import { type RecipeTokenizer, readTokenizer } from "./tokenizer.ts";
 import { locateYaml } from "./yaml.ts";
+
+export type { RecipeModule, RecipeSlice, RecipeSource } from "./parts.ts";
 
 /** A merge recipe, checked: mergekit's YAML as data. */
 export interface Recipe {
@@ -18,10 +21,12 @@ export interface Recipe {
   readonly name?: string;
   readonly method: AnyMergeMethod;
   readonly base?: ModelReference;
-  /** One slice without layer ranges where the recipe lists `models`. */
+  /** One slice without layer ranges where the recipe lists `models`; with `modules`, the slices of all of them. */
   readonly slices: readonly RecipeSlice[];
   /** Whether the recipe lists `models` (all layers of each) rather than slices. */
   readonly wholeModels: boolean;
+  /** Set where parts of the models are merged each in its own way: at least one, none of them `default`. */
+  readonly modules?: readonly RecipeModule[];
   /** Set where the slices are to be drawn at random; `slices` then lists the models. Not in mergekit's recipes: a tool there. */
   readonly shuffle?: LayerShuffle;
   /** Levels after the slice's own: the module's, then the recipe's. */
@@ -38,20 +43,6 @@ export interface Recipe {
   readonly place: Place;
   /** What was accepted but has no effect. */
   readonly warnings: readonly string[];
-}
-
-export interface RecipeSlice {
-  readonly sources: readonly RecipeSource[];
-  readonly base?: ModelReference;
-  readonly parameters: Parameters;
-  readonly place: Place;
-}
-
-export interface RecipeSource {
-  readonly model: ModelReference;
-  /** Layers [start, end); absent: all. */
-  readonly layers?: { readonly start: number; readonly end: number; readonly place: Place };
-  readonly parameters: Parameters;
 }
 
 export interface RecipeContext {
@@ -103,6 +94,7 @@ export function readRecipe(root: Located, context: RecipeContext): Recipe {
     base: base === undefined ? undefined : readModelReference(base, "base_model"),
     slices: parts.slices,
     wholeModels: parts.wholeModels,
+    modules: parts.modules,
     shuffle: parts.shuffle,
     parameters: [parts.module, shared],
     dtype: readDType(root, "out_dtype") ?? readDType(root, "dtype"),
@@ -201,117 +193,4 @@ function readDType(root: Located, key: string): DType | undefined {
     fix: `Known: ${[...dtypes.keys()].join(", ")}.`,
     ...itemAt(root, key)?.place,
   });
-}
-
-interface Parts {
-  readonly slices: readonly RecipeSlice[];
-  readonly wholeModels: boolean;
-  readonly module: Parameters;
-  readonly shuffle?: LayerShuffle;
-}
-
-function readParts(root: Located, method: AnyMergeMethod, warnings: string[]): Parts {
-  const given = ["models", "slices", "modules", "layer_shuffle"].filter((key) => itemAt(root, key) !== undefined);
-  if (given.length !== 1) {
-    throw new LoomweightError({
-      code: "INVALID_RECIPE",
-      problem: "a recipe has exactly one of models, slices, modules and layer_shuffle",
-      found: given.length === 0 ? "none" : given.join(" and "),
-      ...root.place,
-    });
-  }
-  const [key] = given;
-  const item = itemAt(root, key) as Located;
-  if (key === "models") {
-    const sources = nonEmptyList(item, "models").map((source) => readSource(source, method, "model"));
-    return {
-      slices: [{ sources, parameters: noParameters, place: item.place }],
-      wholeModels: true,
-      module: noParameters,
-    };
-  }
-  if (key === "layer_shuffle") {
-    const shuffle = readShuffle(item, method);
-    const sources = shuffle.models.map(({ model }) => ({ model, parameters: noParameters }));
-    return {
-      slices: [{ sources, parameters: noParameters, place: item.place }],
-      wholeModels: false,
-      module: noParameters,
-      shuffle,
-    };
-  }
-  if (key === "slices") return { slices: readSlices(item, method, warnings), wholeModels: false, module: noParameters };
-  const modules = [...mapping(item, "modules")];
-  if (modules.length !== 1) {
-    throw new LoomweightError({
-      code: "UNSUPPORTED_RECIPE",
-      problem: `${modules.length} modules: recipes of several modules are known to mergekit, not built yet`,
-      ...item.place,
-    });
-  }
-  const [, { item: module }] = modules[0];
-  requireKnownKeys(module, "module", ["slices", "parameters"]);
-  const slices = itemAt(module, "slices");
-  if (slices === undefined) throw wrongKind(module, "a module without slices", "slices");
-  return {
-    slices: readSlices(slices, method, warnings),
-    wholeModels: false,
-    module: readParameters(itemAt(module, "parameters"), method, "module"),
-  };
-}
-
-function readSlices(located: Located, method: AnyMergeMethod, warnings: string[]): RecipeSlice[] {
-  return nonEmptyList(located, "slices").map((slice) => {
-    requireKnownKeys(slice, "slice", ["sources", "base_model", "parameters", "residual_weight"]);
-    if (itemAt(slice, "residual_weight") !== undefined) {
-      warnings.push("residual_weight of a slice has no effect (nor has it in mergekit)");
-    }
-    const sources = itemAt(slice, "sources");
-    if (sources === undefined) throw wrongKind(slice, "a slice without sources", "sources");
-    const base = itemAt(slice, "base_model");
-    return {
-      sources: nonEmptyList(sources, "sources").map((source) => readSource(source, method, "slice")),
-      base: base === undefined ? undefined : readModelReference(base, "base_model"),
-      parameters: readParameters(itemAt(slice, "parameters"), method, "slice"),
-      place: slice.place,
-    };
-  });
-}
-
-function readSource(located: Located, method: AnyMergeMethod, within: "model" | "slice"): RecipeSource {
-  const keys = within === "slice" ? ["model", "layer_range", "parameters"] : ["model", "parameters"];
-  requireKnownKeys(located, within === "slice" ? "source" : "model entry", keys);
-  const model = itemAt(located, "model");
-  if (model === undefined) throw wrongKind(located, "an entry without model", "model: path");
-  return {
-    model: readModelReference(model),
-    layers: within === "slice" ? readLayers(located) : undefined,
-    parameters: readParameters(itemAt(located, "parameters"), method, "model"),
-  };
-}
-
-function readLayers(source: Located): RecipeSource["layers"] {
-  const range = itemAt(source, "layer_range");
-  if (range === undefined) throw wrongKind(source, "a source without layer_range", "layer_range: [first, end]");
-  const ends = isLocatedList(range.value) ? range.value.map(({ value }) => value) : [];
-  const [start, end] = ends;
-  if (ends.length !== 2 || !isLayer(start) || !isLayer(end) || start > end) {
-    throw new LoomweightError({
-      code: "INVALID_RECIPE",
-      problem: "layer_range has the wrong form",
-      expected: "[first, end]: two whole numbers, the second not smaller and itself not included",
-      found: isLocatedList(range.value) ? `[${range.value.map(describeValue).join(", ")}]` : describeValue(range),
-      ...range.place,
-    });
-  }
-  return { start, end, place: range.place };
-}
-
-const isLayer = (value: unknown): value is number =>
-  typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
-
-function nonEmptyList(located: Located, what: string): readonly Located[] {
-  const items = list(located, what);
-  if (items.length === 0) throw wrongKind(located, `an empty list of ${what}`, "at least one entry");
-  return items;
 }

@@ -4,8 +4,8 @@ import type { AnyMergeMethod } from "../define.ts";
 import type { Located, Place } from "./located.ts";
 import { type ModelReference, readModelReference } from "./model-reference.ts";
 import { noParameters } from "./parameters.ts";
+import type { RecipeSlice } from "./parts.ts";
 import { itemAt, list, requireKnownKeys, wrongKind } from "./read.ts";
-import type { RecipeSlice } from "./recipe.ts";
 
 /** A model whose every layer comes from one of several models, drawn at random. */
 export interface LayerShuffle {
