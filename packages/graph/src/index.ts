@@ -10,7 +10,11 @@ export {
   writeOnnx,
 } from "./codec/write-onnx.ts";
 export { withKernelMemory } from "./evaluate/kernel-memory.ts";
+export { evaluateTrace } from "./evaluate/trace.ts";
 export { type FoldOptions, foldConstants } from "./fold.ts";
+export { customGradient, stopGradient } from "./gradient/custom.ts";
+export { type GradientOptions, gradient } from "./gradient/gradient.ts";
+export type { GradientCall, GradientRule, GradientTable } from "./gradient/rule.ts";
 export { type InferOptions, inferTypes, opsetOf, withInferredTypes } from "./infer.ts";
 export * from "./inputs.ts";
 export { createScratch, type Scratch } from "./lazy-bytes.ts";
@@ -38,6 +42,7 @@ export * from "./ops/matmul.ts";
 export * from "./ops/normalize.ts";
 export * from "./ops/quantized.ts";
 export * from "./ops/reduce.ts";
+export { type ScatterReduction, scatterElements, scatterOps } from "./ops/scatter.ts";
 export {
   concat,
   expand,

@@ -2,7 +2,15 @@ import { type DType, dtypeFacts, elementCount, fromData, LoomweightError, type T
 import { isConcrete } from "./dims.ts";
 import { numbersTensor } from "./evaluate/numbers.ts";
 import { scopedName } from "./scope.ts";
-import { type Attributes, type Dim, type GraphValue, isTensor, type Operand, type Value } from "./value.ts";
+import {
+  type Attributes,
+  type Backward,
+  type Dim,
+  type GraphValue,
+  isTensor,
+  type Operand,
+  type Value,
+} from "./value.ts";
 
 /** What inference knows about an operand. */
 export interface ValueType {
@@ -209,6 +217,7 @@ export function makeNode(
     inputs: readonly (Value | undefined)[];
     attributes: Attributes;
     name?: string;
+    backward?: Backward;
   },
   types: readonly ValueType[],
 ): readonly GraphValue[] {
@@ -220,6 +229,7 @@ export function makeNode(
     attributes: node.attributes,
     name: node.name,
     outputs,
+    ...(node.backward === undefined ? {} : { backward: node.backward }),
   };
   for (const [output, { dtype, shape, known }] of types.entries()) {
     outputs.push({ kind: "node", dtype, shape, node: made, output, ...(known === undefined ? {} : { known }) });

@@ -45,6 +45,16 @@ export interface GraphNode {
   /** Scope and name given where it was built: "/layers.0/attn/q_proj". */
   readonly name?: string;
   readonly outputs: readonly GraphValue[];
+  /** How gradients pass the node where they do not follow the rule of its op. */
+  readonly backward?: Backward;
+}
+
+/** The backward pass of what `stopGradient`, `customGradient` and `checkpoint` return. */
+export interface Backward {
+  /** The values that receive a gradient. */
+  readonly inputs: readonly Value[];
+  /** Their gradients from those of the node's outputs; undefined = none. `wants` says which are asked for. */
+  pull(upstream: readonly (Value | undefined)[], wants: readonly boolean[]): readonly (Value | undefined)[];
 }
 
 export type AttributeValue = AnyAttribute & {

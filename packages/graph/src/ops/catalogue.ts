@@ -9,6 +9,7 @@ import { matmulOps } from "./matmul.ts";
 import { normalizeOps } from "./normalize.ts";
 import { contribQuantizedOps, quantizedOps } from "./quantized.ts";
 import { reduceOps } from "./reduce.ts";
+import { scatterOps } from "./scatter.ts";
 import { shapeOps } from "./shape.ts";
 
 /** Every op that is known, by domain; for imported graphs, whose ops are names. */
@@ -20,6 +21,7 @@ export function opTables(): Readonly<Record<string, OpTable>> {
       ...logicOps,
       ...shapeOps,
       ...indexingOps,
+      ...scatterOps,
       ...generateOps,
       ...reduceOps,
       ...matmulOps,

@@ -9,7 +9,7 @@ import {
 } from "@loomweight/tensor";
 import { floatOf, int, intOf, intsOf, text, textOf } from "../attributes.ts";
 import { addDims, normalizeAxis, subtractDims, unknownDim } from "../dims.ts";
-import { copyCodes } from "../evaluate/numbers.ts";
+import { copyCodes, elementsOf, tensorOf } from "../evaluate/numbers.ts";
 import {
   applyOne,
   type ConstantCall,
@@ -24,6 +24,7 @@ import {
 } from "../op.ts";
 import type { Dim, Operand, Value } from "../value.ts";
 import { badShape, inputOf, sameDtype } from "./same-dtype.ts";
+import { combiner } from "./scatter.ts";
 import { requireIndices } from "./shape.ts";
 
 /** Index brought into [0, size); throws `SHAPE_MISMATCH` when it lies outside. */
@@ -40,15 +41,19 @@ interface SliceRange {
   readonly step: number;
 }
 
+/** Elements of an integer input; bounds such as 2^63 − 1, "to the end", are brought into the range of a number. */
+function bounded(value: ValueType): readonly Dim[] | undefined {
+  const { tensor } = value;
+  if (value.known !== undefined || tensor === undefined || tensor.shape.length !== 1) return knownElements(value);
+  const most = Number.MAX_SAFE_INTEGER;
+  return integersOf(tensor).map((each) => Math.min(most, Math.max(-most, each)));
+}
+
 /** The ranges of a Slice, from inputs (opset 10 and later) or attributes; undefined parts are not known. */
 function sliceRanges(call: OpCall, rank: number): (SliceRange | { axis: number; start: undefined })[] | undefined {
   const fromInputs = call.inputs.length > 1;
   const list = (index: number, name: string) =>
-    fromInputs
-      ? call.inputs[index] === undefined
-        ? undefined
-        : knownElements(call.inputs[index])
-      : intsOf(call, name);
+    fromInputs ? (call.inputs[index] === undefined ? undefined : bounded(call.inputs[index])) : intsOf(call, name);
   const starts = list(1, "starts");
   const ends = list(2, "ends");
   const given = fromInputs ? call.inputs[3] !== undefined : intsOf(call, "axes") !== undefined;
@@ -215,6 +220,7 @@ export const indexingOps = /* @__PURE__ */ defineOps({
       if (typeof depth !== "number") throw badShape(call, "the last size of the indices is not known");
       return [{ dtype, shape: [...indices.slice(0, -1), ...shape.slice(batch + depth)] }];
     },
+    evaluate: (call) => [gatherTuples(call)],
     samples: [
       { inputs: [[2, 3, 4], { shape: [2, 2], dtype: "int64", values: [0, 1, 1, 2] }] },
       { inputs: [[2, 3, 4], { shape: [2, 1], dtype: "int64", values: [1, 0] }], attributes: { batch_dims: int(1) } },
@@ -230,6 +236,10 @@ export const indexingOps = /* @__PURE__ */ defineOps({
     samples: [
       { inputs: [[4, 3], { shape: [2, 1], dtype: "int64", values: [2, 0] }, [2, 3]] },
       { inputs: [[4, 3], { shape: [2, 2], dtype: "int64", values: [1, 2, 3, 0] }, [2]] },
+      {
+        inputs: [[4, 3], { shape: [3, 1], dtype: "int64", values: [1, 1, 3] }, [3, 3]],
+        attributes: { reduction: text("add") },
+      },
     ],
   },
   Pad: {
@@ -293,13 +303,13 @@ function positions(from: readonly number[], to: readonly number[], axis: number)
 
 function scatter(call: ConstantCall): Tensor {
   const [x, indices, updates] = call.inputs as [Tensor, Tensor, Tensor];
-  if (textOf(call, "reduction", "none") !== "none")
-    throw badShape(call, "constants are scattered without reduction only");
+  const reduction = textOf(call, "reduction", "none");
   const depth = indices.shape[indices.shape.length - 1];
   const inner = elementCount(x.shape.slice(depth));
   const out = allocate(x.dtype, elementCount(x.shape));
   copyCodes(out, 0, contiguousData(x), 0, (out as Storage & { length: number }).length);
   const at = integersOf(indices);
+  if (reduction !== "none") return scatterCombined(call, x, updates, at, depth, reduction);
   const data = contiguousData(updates);
   for (let row = 0; row < at.length / depth; row++) {
     let place = 0;
@@ -307,6 +317,48 @@ function scatter(call: ConstantCall): Tensor {
     copyCodes(out, place * inner, data, row * inner, inner);
   }
   return fromData<DType>(x.dtype, out, x.shape);
+}
+
+function scatterCombined(
+  call: ConstantCall,
+  x: Tensor,
+  updates: Tensor,
+  at: readonly number[],
+  depth: number,
+  reduction: string,
+): Tensor {
+  const combine = combiner(reduction);
+  if (combine === undefined) throw badShape(call, `there is no reduction "${reduction}"`);
+  const inner = elementCount(x.shape.slice(depth));
+  const out = elementsOf(x).slice();
+  const data = elementsOf(updates);
+  for (let row = 0; row < at.length / depth; row++) {
+    let place = 0;
+    for (let k = 0; k < depth; k++) place = place * x.shape[k] + within(call, at[row * depth + k], x.shape[k]);
+    for (let i = 0; i < inner; i++) out[place * inner + i] = combine(out[place * inner + i], data[row * inner + i]);
+  }
+  return tensorOf(out, x.shape, x.dtype);
+}
+
+/** Slices of x at index tuples, with the first `batch` axes shared. */
+function gatherTuples(call: ConstantCall): Tensor {
+  const [x, indices] = call.inputs as [Tensor, Tensor];
+  const batch = intOf(call, "batch_dims", 0);
+  const depth = indices.shape[indices.shape.length - 1];
+  const inner = elementCount(x.shape.slice(batch + depth));
+  const at = integersOf(indices);
+  const tuples = at.length / Math.max(1, depth);
+  const perBatch = tuples / Math.max(1, elementCount(indices.shape.slice(0, batch)));
+  const data = contiguousData(x);
+  const out = allocate(x.dtype, tuples * inner);
+  for (let tuple = 0; tuple < tuples; tuple++) {
+    let place = Math.floor(tuple / perBatch);
+    for (let k = 0; k < depth; k++) {
+      place = place * x.shape[batch + k] + within(call, at[tuple * depth + k], x.shape[batch + k]);
+    }
+    copyCodes(out, tuple * inner, data, place * inner, inner);
+  }
+  return fromData<DType>(x.dtype, out, call.types[0].shape);
 }
 
 function padded(call: ConstantCall): Tensor {
@@ -405,7 +457,7 @@ export function gatherND(x: Value, indices: Value, batchDims = 0): Value {
   return applyOne(ruleOf(indexingOps, "GatherND"), [x, indices], { batch_dims: int(batchDims) });
 }
 
-/** `x` with `updates` written at the index tuples; `reduction` combines with what is there (graphs only). */
+/** `x` with `updates` written at the index tuples; `reduction` combines with what is there. */
 export function scatterND(x: Tensor, indices: Tensor, updates: Tensor): Tensor;
 export function scatterND(
   x: Value,

@@ -1,0 +1,152 @@
+import { elementCount, LoomweightError } from "@loomweight/tensor";
+import { isConcrete } from "../dims.ts";
+import { elementsOf } from "../evaluate/numbers.ts";
+import { knownNumbers, scalarOf, typeOf } from "../op.ts";
+import { add, mul } from "../ops/elementwise.ts";
+import { constantOfShape } from "../ops/generate.ts";
+import { reduceSum } from "../ops/reduce.ts";
+import { expand, reshape, shapeOf, squeeze, unsqueeze } from "../ops/shape.ts";
+import { type Dim, isTensor, type Value } from "../value.ts";
+import type { GradientCall } from "./rule.ts";
+
+/** The one number that a constant repeats (its strides are 0), as the gradient of a mean does; undefined otherwise. */
+function repeated(value: Value): number | undefined {
+  if (!isTensor(value) || elementCount(value.shape) === 0) return undefined;
+  if (value.shape.some((size, axis) => size !== 1 && value.stride[axis] !== 0)) return undefined;
+  return elementsOf({ ...value, shape: [], stride: [] })[0];
+}
+
+/** A constant that repeats one number over a shape without holding it more than once. */
+export function filled(number: number, shape: readonly Dim[], like: Value): Value {
+  if (!isConcrete(shape)) return constantOfShape(shapeOf(like), number, like.dtype);
+  return { ...scalarOf(number, like.dtype), shape: [...shape], stride: shape.map(() => 0) };
+}
+
+/** Zeros of the shape and dtype of `x`. */
+export const zerosLike = (x: Value): Value => filled(0, x.shape, x);
+
+/** Zeros as one array of their own, for ops that write into them. */
+export function zeroBuffer(x: Value): Value {
+  return constantOfShape(isConcrete(x.shape) ? x.shape : shapeOf(x), 0, x.dtype);
+}
+
+const sameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
+  a.length === b.length && a.every((size, axis) => size === b[axis] && size !== "?");
+
+/** dy · f where f has the shape of dy or broadcasts to it; a dy that repeats one number costs a scalar. */
+export function times(dy: Value, f: Value | number): Value {
+  if (typeof f === "number") return scaled(dy, f);
+  const number = repeated(dy);
+  if (number === undefined || !sameShape(dy.shape, f.shape)) return mul(dy, f);
+  return number === 1 ? f : mul(f, number);
+}
+
+/** dy · factor */
+export function scaled(dy: Value, factor: number): Value {
+  const number = repeated(dy);
+  if (number !== undefined) return filled(number * factor, dy.shape, dy);
+  return factor === 1 ? dy : mul(dy, factor);
+}
+
+/** a + b of one shape */
+export function plus(a: Value, b: Value): Value {
+  const [x, y] = [repeated(a), repeated(b)];
+  if (x !== undefined && y !== undefined) return filled(x + y, a.shape, a);
+  if (x === 0) return b;
+  if (y === 0) return a;
+  return add(a, b);
+}
+
+/** `x` broadcast to the shape of `like`. */
+export function spread(x: Value, like: Value): Value {
+  if (sameShape(x.shape, like.shape)) return x;
+  const number = repeated(x);
+  if (number !== undefined && isConcrete(like.shape)) return filled(number, like.shape, x);
+  return expand(x, shapeOf(like));
+}
+
+/**
+ * dy summed over every axis along which a value of `shape` was broadcast: the gradient of broadcasting. Throws
+ * `SYMBOLIC_SHAPE` where sizes are two different names, of which one may be 1.
+ */
+export function sumToShape(dy: Value, shape: readonly Dim[], where = "broadcast"): Value {
+  if (sameShape(dy.shape, shape)) return dy;
+  const missing = dy.shape.length - shape.length;
+  const leading = Array.from({ length: missing }, (_, axis) => axis);
+  const ones = shape.flatMap((size, axis) => {
+    const wide = dy.shape[axis + missing];
+    if (size === wide) return [];
+    if (size !== 1) throw unbound(where, dy.shape, shape);
+    return [axis + missing];
+  });
+  const axes = [...leading, ...ones];
+  if (axes.length === 0) return dy;
+  const number = repeated(dy);
+  if (number !== undefined && isConcrete(dy.shape)) {
+    return filled(number * elementCount(axes.map((axis) => (dy.shape as number[])[axis])), shape, dy);
+  }
+  if (ones.length === 0) return reduceSum(dy, axes, false);
+  if (missing === 0) return reduceSum(dy, axes);
+  return squeeze(reduceSum(dy, axes), leading);
+}
+
+function unbound(where: string, from: readonly Dim[], to: readonly Dim[]): LoomweightError {
+  return new LoomweightError({
+    code: "SYMBOLIC_SHAPE",
+    problem: `${where}: whether [${to}] was broadcast to [${from}] depends on sizes that have no number yet`,
+    fix: "Build the training graph for concrete sizes.",
+  });
+}
+
+/** `dy` in the shape of `x`, which has as many elements. */
+export function reshapeLike(dy: Value, x: Value): Value {
+  if (sameShape(dy.shape, x.shape)) return dy;
+  const number = repeated(dy);
+  if (number !== undefined && isConcrete(x.shape)) return filled(number, x.shape, dy);
+  return reshape(dy, isConcrete(x.shape) ? x.shape : shapeOf(x));
+}
+
+/** The sizes of a value as numbers; throws `SYMBOLIC_SHAPE`. */
+export function concreteShape(call: { op: string; name?: string }, value: Value): readonly number[] {
+  const { shape } = value;
+  if (isConcrete(shape)) return shape;
+  throw new LoomweightError({
+    code: "SYMBOLIC_SHAPE",
+    problem: `the gradient of ${call.op} needs its sizes as numbers`,
+    node: call.name,
+    found: `[${shape}]`,
+    fix: "Build the training graph for concrete sizes.",
+  });
+}
+
+/** Elements of an integer input (axes, pads, …) that the rule needs as numbers; throws `NOT_CONSTANT`. */
+export function constantNumbers(call: GradientCall, index: number): readonly number[] | undefined {
+  const value = call.inputs[index];
+  if (value === undefined) return undefined;
+  const numbers = knownNumbers(typeOf(value));
+  if (numbers !== undefined) return numbers;
+  throw new LoomweightError({
+    code: "NOT_CONSTANT",
+    problem: `the gradient of ${call.op} needs input ${index} when the graph is built`,
+    node: call.name,
+    fix: "Give it as a constant.",
+  });
+}
+
+/** `dy` of a reduction with the reduced axes as size 1 again. */
+export function keepAxes(dy: Value, axes: readonly number[], kept: boolean): Value {
+  if (kept || axes.length === 0) return dy;
+  const number = repeated(dy);
+  if (number !== undefined) {
+    const rank = dy.shape.length + axes.length;
+    const rest = [...dy.shape];
+    const shape = Array.from({ length: rank }, (_, axis) => (axes.includes(axis) ? 1 : (rest.shift() as Dim)));
+    return filled(number, shape, dy);
+  }
+  return unsqueeze(dy, axes);
+}
+
+/** Whether every element of a constant is `number`. */
+export function isNumber(value: Value | undefined, number: number): boolean {
+  return value !== undefined && repeated(value) === number;
+}

@@ -1,0 +1,39 @@
+import type { GradientRule, GradientTable } from "../gradient/rule.ts";
+import { contrib } from "../op.ts";
+import { binaryGradients, unaryGradients } from "./elementwise.ts";
+import { generateGradients } from "./generate.ts";
+import { indexingGradients } from "./indexing.ts";
+import { logicGradients } from "./logic.ts";
+import { matmulGradients } from "./matmul.ts";
+import { normalizeGradients } from "./normalize.ts";
+import { reduceGradients } from "./reduce.ts";
+import { shapeGradients } from "./shape.ts";
+
+/** The gradient rule of every op that has one, by domain. */
+export function gradientTables(): Readonly<Record<string, GradientTable>> {
+  return {
+    "": {
+      ...binaryGradients,
+      ...unaryGradients,
+      ...logicGradients,
+      ...shapeGradients,
+      ...indexingGradients,
+      ...generateGradients,
+      ...reduceGradients,
+      ...matmulGradients,
+      ...normalizeGradients,
+    },
+    [contrib]: {},
+  };
+}
+
+/** Rule of an op, or undefined: it cannot be differentiated. */
+export function findGradient(
+  tables: Readonly<Record<string, GradientTable>> | undefined,
+  domain: string,
+  op: string,
+): GradientRule | undefined {
+  const name = domain === "ai.onnx" ? "" : domain;
+  const table = tables !== undefined && Object.hasOwn(tables, name) ? tables[name] : undefined;
+  return table !== undefined && Object.hasOwn(table, op) ? table[op] : undefined;
+}
