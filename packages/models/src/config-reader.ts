@@ -30,6 +30,8 @@ export interface ConfigReader {
   text(field: string): string | undefined;
   /** A list of texts; undefined when absent. */
   texts(field: string): readonly string[] | undefined;
+  /** A list of finite numbers; required. */
+  numbers(field: string): readonly number[];
   /** A nested object; undefined when absent. Its fields are checked by its own `finish`. */
   nested(field: string): ConfigReader | undefined;
   /** Refuses the model unless the field is absent or one of `values`: what else it may say is not built. */
@@ -99,6 +101,12 @@ export function readConfigFields(config: Readonly<Record<string, unknown>>, file
       if (!Array.isArray(found) || found.some((each) => typeof each !== "string"))
         throw refuse(field, "a list of texts");
       return found as string[];
+    },
+    numbers(field) {
+      const found = value(field);
+      if (!Array.isArray(found) || found.some((each) => typeof each !== "number" || !Number.isFinite(each)))
+        throw refuse(field, "a list of numbers");
+      return found as number[];
     },
     nested(field) {
       const found = value(field);

@@ -20,6 +20,8 @@ export interface DecoderDefaults {
   readonly num_attention_heads: number;
   /** Default: as many as attention heads. */
   readonly num_key_value_heads?: number;
+  /** Default: hidden size by attention heads. */
+  readonly head_dim?: number;
 }
 
 /** Reads the sizes; throws `INVALID_CONFIG` when heads do not divide. `max_position_embeddings` bounds nothing here: angles are computed. */
@@ -31,10 +33,11 @@ export function readDecoderSizes(config: ConfigReader, defaults: DecoderDefaults
     ? heads
     : config.size("num_key_value_heads", { default: defaults.num_key_value_heads ?? heads, max: heads });
   if (heads % kvHeads !== 0) throw config.refuse("num_key_value_heads", `a divisor of num_attention_heads (${heads})`);
-  if (!config.has("head_dim") && hiddenSize % heads !== 0) {
+  const stated = config.has("head_dim") || defaults.head_dim !== undefined;
+  if (!stated && hiddenSize % heads !== 0) {
     throw config.refuse("num_attention_heads", `a divisor of hidden_size (${hiddenSize}), or head_dim stated`);
   }
-  const headDim = config.size("head_dim", { default: hiddenSize / heads, max: 65536 });
+  const headDim = config.size("head_dim", { default: defaults.head_dim ?? hiddenSize / heads, max: 65536 });
   if (headDim % 2 !== 0) throw config.refuse("head_dim", "an even number: rotary positions turn pairs");
   if (config.has("max_position_embeddings")) config.size("max_position_embeddings", { max: 2 ** 40 });
   return {
@@ -62,4 +65,40 @@ export function readLayerTypes(config: ConfigReader, layers: number): readonly s
     );
   }
   return types;
+}
+
+/**
+ * Windows where a file may state a window that only `use_sliding_window` makes count, in the layers that `layer_types`
+ * names or, without it, in those that `slides` tells: Qwen2 and its relatives.
+ */
+export function readOptionalWindows(
+  config: ConfigReader,
+  layers: number,
+  { window: initial, slides }: { window: number | undefined; slides: (layer: number) => boolean },
+): (number | undefined)[] {
+  const used = config.flag("use_sliding_window", false);
+  const stated =
+    config.isNull("sliding_window") || (initial === undefined && !config.has("sliding_window"))
+      ? undefined
+      : config.size("sliding_window", { default: initial });
+  const window = used ? stated : undefined;
+  const types = readLayerTypes(config, layers);
+  return Array.from({ length: layers }, (_, layer) => {
+    const sliding = types === undefined ? slides(layer) : types[layer] === "sliding_attention";
+    if (sliding && types !== undefined && window === undefined) {
+      throw config.refuse(
+        "layer_types",
+        `only "full_attention", since use_sliding_window or sliding_window is not set`,
+      );
+    }
+    return sliding ? window : undefined;
+  });
+}
+
+/** `layer_types` must say "full_attention" throughout, and `sliding_window` nothing: for families without windows. */
+export function requireFullAttention(config: ConfigReader, layers: number, family: string): void {
+  if (readLayerTypes(config, layers)?.includes("sliding_attention")) {
+    throw config.refuse("layer_types", `only "full_attention": ${family} has no sliding window`);
+  }
+  config.only("sliding_window", [], `${family} has no sliding window`);
 }

@@ -1,10 +1,38 @@
 // Written by `pnpm gen` from the files in families/.
 import { bert } from "./families/bert.ts";
+import { gemma } from "./families/gemma.ts";
+import { gemma2 } from "./families/gemma2.ts";
+import { gemma3 } from "./families/gemma3.ts";
+import { gptNeox } from "./families/gpt-neox.ts";
+import { gpt2 } from "./families/gpt2.ts";
+import { granite } from "./families/granite.ts";
 import { llama } from "./families/llama.ts";
 import { mistral } from "./families/mistral.ts";
+import { olmo2 } from "./families/olmo2.ts";
+import { phi } from "./families/phi.ts";
+import { phi3 } from "./families/phi3.ts";
 import { qwen2 } from "./families/qwen2.ts";
+import { qwen3 } from "./families/qwen3.ts";
+import { smollm3 } from "./families/smollm3.ts";
 import { vit } from "./families/vit.ts";
 import type { AnyFamily } from "./family.ts";
 
 /** Every family that is built. */
-export const families: readonly AnyFamily[] = [bert, llama, mistral, qwen2, vit];
+export const families: readonly AnyFamily[] = [
+  bert,
+  gemma,
+  gemma2,
+  gemma3,
+  gptNeox,
+  gpt2,
+  granite,
+  llama,
+  mistral,
+  olmo2,
+  phi,
+  phi3,
+  qwen2,
+  qwen3,
+  smollm3,
+  vit,
+];

@@ -37,20 +37,20 @@ test("the model that the refusals are made from is built", async () => {
 
 describe("a configuration that cannot be honoured is refused by name", () => {
   const cases: readonly (readonly [string, Readonly<Record<string, unknown>>, string, RegExp])[] = [
-    ["an unknown model type", { model_type: "lamma" }, "UNKNOWN_FAMILY", /"lamma".*Did you mean "llama"/],
+    ["an unknown model type", { model_type: "lamma" }, "UNKNOWN_FAMILY", /"lamma".*Did you mean .*"llama"/],
     ["no model type", { model_type: undefined }, "UNKNOWN_FAMILY", /model_type/],
     ["a model type that is no text", { model_type: 3 }, "INVALID_CONFIG", /model_type/],
     ["an unknown activation", { hidden_act: "sillu" }, "INVALID_CONFIG", /hidden_act.*"silu"/],
     ["an activation named after an object's method", { hidden_act: "toString" }, "INVALID_CONFIG", /hidden_act/],
     [
       "an unknown rope type",
-      { rope_scaling: { rope_type: "yarn", factor: 4 } },
+      { rope_scaling: { rope_type: "yarm", factor: 4 } },
       "INVALID_CONFIG",
       /rope_scaling\.rope_type/,
     ],
     [
       "a rope type in the old spelling",
-      { rope_scaling: { type: "dynamic", factor: 2 } },
+      { rope_scaling: { type: "ntk", factor: 2 } },
       "INVALID_CONFIG",
       /rope_scaling\.type/,
     ],

@@ -15,9 +15,15 @@ export const activations: Readonly<Record<string, (x: Value) => Value>> = {
   tanh,
 };
 
-/** The activation that `field` names; throws `INVALID_CONFIG` with the known ones when it is not among them. */
-export function readActivation(config: ConfigReader, field: string, initial: string): (x: Value) => Value {
-  const name = config.text(field) ?? initial;
+/** The activation that `field` names, some names standing for others (`aliases`); throws `INVALID_CONFIG` with the known ones when it is not among them. */
+export function readActivation(
+  config: ConfigReader,
+  field: string,
+  initial: string,
+  aliases: Readonly<Record<string, string>> = {},
+): (x: Value) => Value {
+  const stated = config.text(field) ?? initial;
+  const name = Object.hasOwn(aliases, stated) ? aliases[stated] : stated;
   if (Object.hasOwn(activations, name)) return activations[name];
   const close = closestNames(name, Object.keys(activations));
   throw config.refuse(

@@ -13,55 +13,71 @@ import {
   type Value,
 } from "@loomweight/graph";
 import type { DecoderInputs, KeyValues } from "./decoder.ts";
+import { softCapped } from "./heads.ts";
 import { linear } from "./linear.ts";
 import { paddingBias } from "./mask.ts";
 import type { Module } from "./module.ts";
 import { type Rotation, rotate } from "./rope.ts";
 
-export interface CachedAttentionOptions {
+export interface CachedAttentionOptions extends HeadSizes {
   readonly hiddenSize: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
   /** Bias on q_proj, k_proj, v_proj. */
   readonly inputBias: boolean;
   /** Bias on o_proj. */
   readonly outputBias: boolean;
   readonly layer: number;
+  /** Norm of queries and keys [batch, sequence, heads, headDim] before they turn: weights q_norm, k_norm. */
+  readonly headNorm?: (module: Module, name: "q_norm" | "k_norm", x: Value) => Value;
+  /** Scores are multiplied by it; default 1 / sqrt(headDim). */
+  readonly scale?: number;
+  /** Scores are bent into ±softCap before the mask; default not. */
+  readonly softCap?: number;
+}
+
+/** Result of attention with a cache: [batch, sequence, …], and the keys and values of all tokens so far. */
+export interface Attended {
+  readonly output: Value;
+  readonly present: KeyValues;
 }
 
 /**
- * Causal self-attention with rotary positions, grouped queries and a cache: x [batch, sequence, hidden] → the same shape,
- * and the keys and values of all tokens so far. Query head h reads key/value head h · kvHeads / heads.
+ * Causal self-attention with rotary positions (where there is a rotation), grouped queries and a cache: x [batch,
+ * sequence, hidden] → the same shape. Query head h reads key/value head h · kvHeads / heads.
  * Ainslie et al. 2023, arXiv:2305.13245. Weights q_proj, k_proj, v_proj, o_proj.
  */
 export function cachedSelfAttention(
   module: Module,
   x: Value,
   decoder: DecoderInputs,
-  rotation: Rotation,
+  rotation: Rotation | undefined,
   options: CachedAttentionOptions,
-): { readonly output: Value; readonly present: KeyValues } {
-  const { hiddenSize, heads, kvHeads, headDim, inputBias, outputBias, layer } = options;
+): Attended {
+  const { hiddenSize, heads, kvHeads, headDim, inputBias, outputBias, headNorm = (_, __, value) => value } = options;
   const project = (name: string, count: number) =>
-    linear(module, name, x, { inFeatures: hiddenSize, outFeatures: count * headDim, bias: inputBias });
-  const split = (value: Value, count: number) => reshape(value, [0, 0, count, headDim]); // [batch, sequence, count, headDim]
+    splitHeads(
+      linear(module, name, x, { inFeatures: hiddenSize, outFeatures: count * headDim, bias: inputBias }),
+      count,
+      headDim,
+    );
+  const turn = (value: Value) => (rotation === undefined ? value : rotate(value, rotation));
 
-  const query = rotate(split(project("q_proj", heads), heads), rotation);
-  const key = rotate(split(project("k_proj", kvHeads), kvHeads), rotation);
-  const value = split(project("v_proj", kvHeads), kvHeads);
-  const past = decoder.past?.[layer];
-  const sizes = { heads, kvHeads, headDim };
-  const { mixed, present } =
-    module.fuse === "none"
-      ? attendStandard(query, key, value, past, decoder.biases[layer], sizes)
-      : attendFused(query, key, value, past, decoder, layer, sizes);
-  const output = linear(module, "o_proj", mixed, {
-    inFeatures: heads * headDim,
-    outFeatures: hiddenSize,
-    bias: outputBias,
-  });
-  return { output, present };
+  const query = turn(headNorm(module, "q_norm", project("q_proj", heads)));
+  const key = turn(headNorm(module, "k_norm", project("k_proj", kvHeads)));
+  const value = project("v_proj", kvHeads);
+  const { output: mixed, present } = attendCached(module, { query, key, value }, decoder, options);
+  const shape = { inFeatures: heads * headDim, outFeatures: hiddenSize, bias: outputBias };
+  return { output: linear(module, "o_proj", mixed, shape), present };
+}
+
+/** [batch, sequence, heads · headDim] → [batch, sequence, heads, headDim] */
+export function splitHeads(x: Value, heads: number, headDim: number): Value {
+  return reshape(x, [0, 0, heads, headDim]);
+}
+
+export interface QueryKeyValue {
+  readonly query: Value;
+  readonly key: Value;
+  readonly value: Value;
 }
 
 interface HeadSizes {
@@ -70,33 +86,58 @@ interface HeadSizes {
   readonly headDim: number;
 }
 
-/** softmax(q · kᵀ / sqrt(headDim) + bias) · v in standard operators; q, k, v [batch, sequence, heads, headDim]. */
+export interface AttendCachedOptions extends HeadSizes {
+  readonly layer: number;
+  readonly scale?: number;
+  readonly softCap?: number;
+}
+
+/**
+ * Attention over the cache and the new tokens: query [batch, sequence, heads, headDim], key and value [batch, sequence,
+ * kvHeads, headDim], already turned → [batch, sequence, heads · headDim].
+ */
+export function attendCached(
+  module: Module,
+  { query, key, value }: QueryKeyValue,
+  decoder: DecoderInputs,
+  options: AttendCachedOptions,
+): Attended {
+  const { layer, scale = 1 / Math.sqrt(options.headDim), softCap } = options;
+  const past = decoder.past?.[layer];
+  // the fused operator takes head sizes that 8 divides; not every provider's bends scores before it adds the bias
+  return module.fuse === "none" || softCap !== undefined || options.headDim % 8 !== 0
+    ? attendStandard(query, key, value, past, decoder.biases[layer], { ...options, scale, softCap })
+    : attendFused(query, key, value, past, decoder, layer, { ...options, scale });
+}
+
+/** softmax(cap(q · kᵀ · scale) + bias) · v in standard operators; q, k, v [batch, sequence, heads, headDim]. */
 function attendStandard(
   query: Value,
   key: Value,
   value: Value,
   past: KeyValues | undefined,
   bias: Value,
-  { heads, kvHeads, headDim }: HeadSizes,
-): { mixed: Value; present: KeyValues } {
+  { heads, kvHeads, headDim, scale, softCap }: HeadSizes & { scale: number; softCap: number | undefined },
+): Attended {
   const extend = (before: Value | undefined, now: Value) => {
     const byHead = transpose(now, [0, 2, 1, 3]);
     return before === undefined ? byHead : concat([before, byHead], 2);
   };
   const present = { key: extend(past?.key, key), value: extend(past?.value, value) };
   // Scaling the query before the product keeps float16 scores small.
-  const scaled = mul(query, 1 / Math.sqrt(headDim));
+  const scaled = mul(query, scale);
   if (heads === kvHeads) {
-    const scores = matMul(transpose(scaled, [0, 2, 1, 3]), transpose(present.key, [0, 1, 3, 2]));
+    const scores = softCapped(matMul(transpose(scaled, [0, 2, 1, 3]), transpose(present.key, [0, 1, 3, 2])), softCap);
     const mixed = matMul(softmax(add(scores, bias), -1), present.value); // [batch, heads, sequence, headDim]
-    return { mixed: reshape(transpose(mixed, [0, 2, 1, 3]), [0, 0, heads * headDim]), present };
+    return { output: reshape(transpose(mixed, [0, 2, 1, 3]), [0, 0, heads * headDim]), present };
   }
   // A group axis beside the key/value heads: keys and values are broadcast over it, never repeated.
   const grouped = transpose(reshape(scaled, [0, 0, kvHeads, heads / kvHeads, headDim]), [0, 2, 3, 1, 4]);
   const keys = unsqueeze(transpose(present.key, [0, 1, 3, 2]), [2]); // [batch, kvHeads, 1, headDim, total]
-  const shares = softmax(add(matMul(grouped, keys), unsqueeze(bias, [1])), -1);
+  const scores = softCapped(matMul(grouped, keys), softCap);
+  const shares = softmax(add(scores, unsqueeze(bias, [1])), -1);
   const mixed = matMul(shares, unsqueeze(present.value, [2])); // [batch, kvHeads, group, sequence, headDim]
-  return { mixed: reshape(transpose(mixed, [0, 3, 1, 2, 4]), [0, 0, heads * headDim]), present };
+  return { output: reshape(transpose(mixed, [0, 3, 1, 2, 4]), [0, 0, heads * headDim]), present };
 }
 
 /**
@@ -110,8 +151,8 @@ function attendFused(
   past: KeyValues | undefined,
   decoder: DecoderInputs,
   layer: number,
-  { heads, kvHeads, headDim }: HeadSizes,
-): { mixed: Value; present: KeyValues } {
+  { heads, kvHeads, headDim, scale }: HeadSizes & { scale: number },
+): Attended {
   const { output, presentKey, presentValue } = groupQueryAttention(
     {
       query: reshape(query, [0, 0, heads * headDim]),
@@ -123,9 +164,9 @@ function attendFused(
       totalSequenceLength: decoder.total,
       attentionBias: decoder.biases[layer],
     },
-    { heads, kvHeads, scale: 1 / Math.sqrt(headDim) },
+    { heads, kvHeads, scale },
   );
-  return { mixed: output, present: { key: presentKey, value: presentValue } };
+  return { output, present: { key: presentKey, value: presentValue } };
 }
 
 export interface EncoderAttentionOptions {

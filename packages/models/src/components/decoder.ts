@@ -18,7 +18,7 @@ export interface DecoderInputs {
   /** One per layer; undefined where the task keeps no cache. */
   readonly past: readonly KeyValues[] | undefined;
   /** All inputs in the order of the graph. */
-  readonly all: readonly GraphValue[];
+  readonly inputs: readonly GraphValue[];
   readonly dtype: ComputeDType;
   /** Score bias [batch, 1, sequence, total] of each layer. */
   readonly biases: readonly Value[];
@@ -64,7 +64,7 @@ export function decoderInputs(options: DecoderOptions): DecoderInputs {
     attentionMask,
     positionIds,
     past: cached ? caches.map(({ key, value }) => ({ key: cast(key, dtype), value: cast(value, dtype) })) : undefined,
-    all: [inputIds, attentionMask, positionIds, ...caches.flatMap(({ key, value }) => [key, value])],
+    inputs: [inputIds, attentionMask, positionIds, ...caches.flatMap(({ key, value }) => [key, value])],
     dtype,
     ...named("mask", () => ({ biases: biasesOf(attentionMask, inputIds, options), ...lengthsOf(attentionMask) })),
   };

@@ -1,7 +1,20 @@
-import { cast, gemm, matMul, reshape, shapeOf, slice, squeeze, type Value } from "@loomweight/graph";
+import {
+  add,
+  cast,
+  div,
+  gemm,
+  matMul,
+  mul,
+  reshape,
+  shapeOf,
+  slice,
+  squeeze,
+  tanh,
+  type Value,
+} from "@loomweight/graph";
 import type { ConfigReader } from "../config-reader.ts";
 import { linear } from "./linear.ts";
-import { inside, type Module, pathOf } from "./module.ts";
+import { inside, type Module, pathOf, weight } from "./module.ts";
 
 /**
  * How a head that is tied to the embedding is written. "shared": the graph holds the table once and the head reads it
@@ -16,21 +29,33 @@ export interface LanguageHeadOptions {
   /** Full name of the embedding table, where the head is tied to it. */
   readonly tiedTo: string | undefined;
   readonly tiedHead: TiedHead;
+  /** Whether the head has a bias [vocabulary]; default false. */
+  readonly bias?: boolean;
 }
 
 /** The head `name` below `parent` ("lm_head"): hidden states [batch, sequence, hidden] → x · Wᵀ [batch, sequence, vocabulary]. */
 export function languageHead(parent: Module, name: string, x: Value, options: LanguageHeadOptions): Value {
-  const { hiddenSize, vocabSize, tiedTo, tiedHead } = options;
   return inside(parent, name, (head) => {
-    const { weights } = head;
-    const shape = [vocabSize, hiddenSize] as const;
-    const own = pathOf(head, "weight");
-    if (tiedTo === undefined) return matMul(x, weights.matrix(own, shape));
-    if (tiedHead === "separate") return matMul(x, weights.matrix(tiedTo, shape, own));
-    const rows = gemm(reshape(x, [-1, hiddenSize]), weights.tensor(tiedTo, shape), undefined, { transB: true });
-    const leading = (axis: number) => shapeOf(x, { start: axis, end: axis + 1 });
-    return reshape(rows, [leading(0), leading(1), vocabSize]);
+    const product = vocabularyProduct(head, x, options);
+    return options.bias === true ? add(product, weight(head, "bias", [options.vocabSize])) : product;
   });
+}
+
+function vocabularyProduct(head: Module, x: Value, options: LanguageHeadOptions): Value {
+  const { hiddenSize, vocabSize, tiedTo, tiedHead } = options;
+  const { weights } = head;
+  const shape = [vocabSize, hiddenSize] as const;
+  const own = pathOf(head, "weight");
+  if (tiedTo === undefined) return matMul(x, weights.matrix(own, shape));
+  if (tiedHead === "separate") return matMul(x, weights.matrix(tiedTo, shape, own));
+  const rows = gemm(reshape(x, [-1, hiddenSize]), weights.tensor(tiedTo, shape), undefined, { transB: true });
+  const leading = (axis: number) => shapeOf(x, { start: axis, end: axis + 1 });
+  return reshape(rows, [leading(0), leading(1), vocabSize]);
+}
+
+/** cap · tanh(x / cap): bends values into ±cap. Gemma 2, arXiv:2408.00118, §2. */
+export function softCapped(x: Value, cap: number | undefined): Value {
+  return cap === undefined ? x : mul(tanh(div(x, cap)), cap);
 }
 
 /** Logits leave a graph as float32, whatever it computes in. */

@@ -22,3 +22,16 @@ export function linear(
     return bias ? add(product, weight(module, "bias", [outFeatures])) : product;
   });
 }
+
+/** The same for a layer whose weight is stored [in, out], as GPT-2 stores them. */
+export function linearStoredTransposed(
+  parent: Module,
+  name: string,
+  x: Value,
+  { inFeatures, outFeatures, bias }: LinearOptions,
+): Value {
+  return inside(parent, name, (module) => {
+    const product = matMul(x, weight(module, "weight", [inFeatures, outFeatures]));
+    return bias ? add(product, weight(module, "bias", [outFeatures])) : product;
+  });
+}

@@ -20,3 +20,18 @@ export function gatedMlp(
   const up = linear(module, "up_proj", x, widen);
   return linear(module, "down_proj", mul(gate, up), { inFeatures: intermediateSize, outFeatures: hiddenSize, bias });
 }
+
+export interface PlainMlpOptions extends MlpOptions {
+  /** Names of the two linear layers. */
+  readonly names: readonly [widen: string, narrow: string];
+}
+
+/** narrow(activation(widen(x))): x [..., hidden] → the same shape. */
+export function plainMlp(
+  module: Module,
+  x: Value,
+  { hiddenSize, intermediateSize, activation, bias, names: [widen, narrow] }: PlainMlpOptions,
+): Value {
+  const widened = linear(module, widen, x, { inFeatures: hiddenSize, outFeatures: intermediateSize, bias });
+  return linear(module, narrow, activation(widened), { inFeatures: intermediateSize, outFeatures: hiddenSize, bias });
+}

@@ -28,9 +28,22 @@ export function layerNorm(parent: Module, name: string, x: Value, { size, epsilo
  * RMSNorm over the last axis: x / sqrt(mean(x²) + ε) · weight, normalised in float32.
  * Zhang and Sennrich 2019, arXiv:1910.07467.
  */
-export function rmsNorm(parent: Module, name: string, x: Value, { size, epsilon }: NormOptions): Value {
+export function rmsNorm(
+  parent: Module,
+  name: string,
+  x: Value,
+  {
+    size,
+    epsilon,
+    unitOffset = false,
+  }: NormOptions & {
+    /** The stored weight is what the scale differs from 1 by, as in Gemma. Default false. */
+    readonly unitOffset?: boolean;
+  },
+): Value {
   return inside(parent, name, (module) => {
-    const scale = weight(module, "weight", [size]);
+    const stored = weight(module, "weight", [size]);
+    const scale = unitOffset ? add(stored, 1) : stored;
     if (module.fuse === "onnxruntime") return simplifiedLayerNormalization(x, scale, { axis: -1, epsilon });
     const wide = cast(x, "float32");
     const normed = div(wide, sqrt(add(reduceMean(mul(wide, wide), [-1], true), epsilon)));

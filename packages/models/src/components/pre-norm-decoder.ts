@@ -1,17 +1,17 @@
 import { add, type Value } from "@loomweight/graph";
 import type { DecoderSizes } from "../decoder-config.ts";
-import type { FamilyBuild, FamilyGraph } from "../family.ts";
-import { cachedSelfAttention } from "./attention.ts";
-import { cacheOutputs, decoderInputs, type KeyValues } from "./decoder.ts";
+import type { FamilyBuild, FamilyGraph, HeadNames } from "../family.ts";
+import type { Task } from "../tasks.ts";
+import { type Attended, cachedSelfAttention } from "./attention.ts";
+import { type CausalDecoderConfig, causalDecoder, type DecoderLayer } from "./causal-decoder.ts";
 import { embedding } from "./embeddings.ts";
-import { languageHead, logitsOutput } from "./heads.ts";
 import { gatedMlp } from "./mlp.ts";
-import { inside } from "./module.ts";
+import { inside, type Module } from "./module.ts";
 import { rmsNorm } from "./norms.ts";
-import { type Rope, rotationAt } from "./rope.ts";
+import type { Rope } from "./rope-config.ts";
 
 /** What Llama and its relatives differ by. */
-export interface PreNormDecoderConfig extends DecoderSizes {
+export interface PreNormDecoderConfig extends DecoderSizes, CausalDecoderConfig {
   readonly activation: (x: Value) => Value;
   readonly epsilon: number;
   /** Bias on q_proj, k_proj and v_proj. */
@@ -19,53 +19,53 @@ export interface PreNormDecoderConfig extends DecoderSizes {
   /** Bias on o_proj. */
   readonly outputBias: boolean;
   readonly mlpBias: boolean;
-  /** Whether the head is the embedding table. */
-  readonly tied: boolean;
   readonly rope: Rope;
-  /** Per layer, how many keys a query sees, itself included; undefined: all before it. */
-  readonly windows: readonly (number | undefined)[];
+  /** RMSNorm of each query and key head before it turns: weights q_norm and k_norm [headDim]. Default not. */
+  readonly headNorm?: boolean;
+  /** Layers whose queries and keys do not turn; default none. */
+  readonly withoutRope?: ReadonlySet<number>;
 }
 
 export const decoderHead = "lm_head";
 export const decoderEmbedding = "model.embed_tokens.weight";
 
+/** Names of the head and the table it may be tied to, in families that call them as Llama does. */
+export function decoderHeadNames({ tied }: CausalDecoderConfig, task: Task): HeadNames | undefined {
+  return task === "text-generation" ? { head: decoderHead, embedding: decoderEmbedding, tied } : undefined;
+}
+
 /**
  * A decoder whose blocks are x + attention(norm(x)), then x + mlp(norm(x)), with RMSNorm, rotary positions, grouped
- * queries and a gated MLP. Text generation gives `logits` and the cache, feature extraction `last_hidden_state`.
+ * queries and a gated MLP.
  */
 export function preNormDecoder(options: FamilyBuild<PreNormDecoderConfig>): FamilyGraph {
-  const { config, model, task, dtype, cacheDtype, tiedHead } = options;
-  const { hiddenSize, vocabSize, layers, windows, kvHeads, headDim, epsilon } = config;
-  const norm = { size: hiddenSize, epsilon };
-  const decoder = decoderInputs({ task, layers, windows, kvHeads, headDim, dtype, cacheDtype });
-  const presents: KeyValues[] = [];
-
-  const last = inside(model, "model", (base) => {
-    const rotation = rotationAt(decoder.positionIds, config.rope, headDim, dtype);
-    let x = embedding(base, "embed_tokens", decoder.inputIds, [vocabSize, hiddenSize]);
-    for (let layer = 0; layer < layers; layer++) {
-      x = inside(base, `layers.${layer}`, (block) => {
-        const normedInput = rmsNorm(block, "input_layernorm", x, norm);
-        const attended = inside(block, "self_attn", (self) =>
-          cachedSelfAttention(self, normedInput, decoder, rotation, {
-            ...config,
-            layer,
-          }),
-        );
-        presents.push(attended.present);
-        const middle = add(x, attended.output);
-        const normedMiddle = rmsNorm(block, "post_attention_layernorm", middle, norm);
-        const widened = inside(block, "mlp", (mlp) => gatedMlp(mlp, normedMiddle, { ...config, bias: config.mlpBias }));
-        return add(middle, widened);
-      });
-    }
-    return rmsNorm(base, "norm", x, norm);
+  const { config } = options;
+  const { vocabSize, hiddenSize, epsilon, withoutRope } = config;
+  return causalDecoder(options, {
+    base: "model",
+    layers: "layers",
+    rope: (layer) => (withoutRope?.has(layer) === true ? undefined : config.rope),
+    embed: (base, { inputIds }) => embedding(base, "embed_tokens", inputIds, [vocabSize, hiddenSize]),
+    block: (module, x, place) => block(module, x, place, config),
+    norm: (base, x) => rmsNorm(base, "norm", x, { size: hiddenSize, epsilon }),
+    head: { name: decoderHead, embedding: decoderEmbedding },
   });
+}
 
-  if (task === "feature-extraction") {
-    return { inputs: decoder.all, outputs: { last_hidden_state: logitsOutput(last) } };
-  }
-  const tiedTo = config.tied ? decoderEmbedding : undefined;
-  const logits = languageHead(model, decoderHead, last, { hiddenSize, vocabSize, tiedTo, tiedHead });
-  return { inputs: decoder.all, outputs: { logits: logitsOutput(logits), ...cacheOutputs(presents, cacheDtype) } };
+function block(module: Module, x: Value, place: DecoderLayer, config: PreNormDecoderConfig): Attended {
+  const { hiddenSize, headDim, epsilon } = config;
+  const norm = { size: hiddenSize, epsilon };
+  const headNorm = (self: Module, name: string, heads: Value) => rmsNorm(self, name, heads, { size: headDim, epsilon });
+  const normedInput = rmsNorm(module, "input_layernorm", x, norm);
+  const { output, present } = inside(module, "self_attn", (self) =>
+    cachedSelfAttention(self, normedInput, place.decoder, place.rotation, {
+      ...config,
+      layer: place.layer,
+      headNorm: config.headNorm === true ? headNorm : undefined,
+    }),
+  );
+  const middle = add(x, output);
+  const normedMiddle = rmsNorm(module, "post_attention_layernorm", middle, norm);
+  const widened = inside(module, "mlp", (mlp) => gatedMlp(mlp, normedMiddle, { ...config, bias: config.mlpBias }));
+  return { output: add(middle, widened), present };
 }

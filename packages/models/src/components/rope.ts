@@ -1,80 +1,48 @@
-import { add, cast, concat, cos, mul, sin, split, sub, unsqueeze, type Value } from "@loomweight/graph";
-import { fromData, type Tensor } from "@loomweight/tensor";
-import { type ConfigReader, readConfigFields } from "../config-reader.ts";
+import {
+  add,
+  cast,
+  concat,
+  cos,
+  div,
+  greater,
+  max,
+  mul,
+  pow,
+  reduceMax,
+  sin,
+  split,
+  sub,
+  unsqueeze,
+  type Value,
+  where,
+} from "@loomweight/graph";
+import { fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
 import type { ComputeDType } from "../weights.ts";
+import type { Rope } from "./rope-config.ts";
 
-/** How positions turn into angles. */
-export type Rope =
-  | { readonly type: "default"; readonly theta: number }
-  | { readonly type: "linear"; readonly theta: number; readonly factor: number }
-  | {
-      readonly type: "llama3";
-      readonly theta: number;
-      readonly factor: number;
-      readonly lowFrequencyFactor: number;
-      readonly highFrequencyFactor: number;
-      readonly originalPositions: number;
-    };
-
-const ropeTypes = ["default", "linear", "llama3"];
-
-/**
- * Reads either spelling: `rope_theta` beside `rope_scaling` (transformers 4), or both inside `rope_parameters`
- * (transformers 5). Throws `INVALID_CONFIG` for other rope types, for contradictions and for unknown fields.
- */
-export function readRope(config: ConfigReader, defaultTheta: number): Rope {
-  const scaling = config.nested("rope_scaling");
-  const parameters = config.nested("rope_parameters");
-  if (scaling !== undefined && parameters !== undefined) {
-    throw config.refuse("rope_scaling", "absent, since rope_parameters is there", "Keep one of the two spellings.");
-  }
-  const fields = parameters ?? scaling ?? readConfigFields({}, config.file);
-  const outer = config.has("rope_theta") ? config.number("rope_theta") : undefined;
-  const theta = fields.has("rope_theta") ? fields.number("rope_theta") : (outer ?? defaultTheta);
-  if (outer !== undefined && outer !== theta) {
-    throw config.refuse("rope_theta", `${theta}, as rope_parameters says`, "Keep one of the two.");
-  }
-  const rope = readRopeType(config, fields, theta);
-  for (const each of [config, fields]) each.only("partial_rotary_factor", [1], "this family rotates whole heads");
-  config.only("rope_interleaved", [false], "heads are turned by halves");
-  fields.finish(new Set());
-  return rope;
-}
-
-function readRopeType(config: ConfigReader, fields: ConfigReader, theta: number): Rope {
-  const spelled = fields.has("rope_type") ? "rope_type" : "type";
-  const type = fields.text(spelled) ?? "default";
-  if (fields.has("rope_type") && fields.has("type") && fields.text("type") !== type) {
-    throw fields.refuse("type", `"${type}", as rope_type says`);
-  }
-  if (!ropeTypes.includes(type)) {
-    throw fields.refuse(spelled, `one of ${ropeTypes.join(", ")}`, "Other kinds of rope scaling are not built yet.");
-  }
-  if (type === "default") return { type, theta };
-  const factor = fields.number("factor", { min: 1 });
-  if (type === "linear") return { type, theta, factor };
-  const lowFrequencyFactor = fields.number("low_freq_factor");
-  const highFrequencyFactor = fields.number("high_freq_factor");
-  if (highFrequencyFactor <= lowFrequencyFactor) {
-    throw fields.refuse("high_freq_factor", `a number above low_freq_factor (${lowFrequencyFactor})`);
-  }
-  const originalPositions = fields.size("original_max_position_embeddings", {
-    default: config.has("max_position_embeddings") ? config.size("max_position_embeddings") : undefined,
-  });
-  return { type: "llama3", theta, factor, lowFrequencyFactor, highFrequencyFactor, originalPositions };
+/** Size of the part of a head that turns. */
+export function rotatedSize({ partial }: Rope, headDim: number): number {
+  return Math.floor(headDim * partial);
 }
 
 /**
- * Angle per position of each pair of a head: theta^(−2i / size), then scaled. Rounded to float32 at each step, as the
- * reference does: at position 10⁵ a last bit here is 0.006 radians.
- * Source: Su et al. 2021, arXiv:2104.09864; llama3 scaling: Llama 3.1, as in transformers' modeling_rope_utils.
+ * Angle per position of each pair of a turned part of `size`: theta^(−2i / size), then scaled. Rounded to float32 at each
+ * step, as the reference does: at position 10⁵ a last bit here is 0.006 radians. Dynamic scaling gives the angles below
+ * its maximum, longrope those of short texts; `long` asks for the others.
+ * Source: Su et al. 2021, arXiv:2104.09864; yarn: Peng et al. 2023, arXiv:2309.00071; longrope: Ding et al. 2024,
+ * arXiv:2402.13753; llama3: Llama 3.1; all as in transformers' modeling_rope_utils.
  */
-export function inverseFrequencies(rope: Rope, size: number): Float32Array {
-  const frequencies = Float32Array.from({ length: size / 2 }, (_, i) => {
-    return 1 / Math.fround(rope.theta ** Math.fround((2 * i) / size));
-  });
-  if (rope.type === "default") return frequencies;
+export function inverseFrequencies(rope: Rope, size: number, { long = false } = {}): Float32Array {
+  const powers = Float32Array.from({ length: size / 2 }, (_, i) => rope.theta ** Math.fround((2 * i) / size));
+  const frequencies = powers.map((power) => 1 / power);
+  if (rope.type === "default" || rope.type === "dynamic") return frequencies;
   if (rope.type === "linear") return frequencies.map((frequency) => frequency / rope.factor);
+  if (rope.type === "longrope") {
+    const factors = long ? rope.longFactor : rope.shortFactor;
+    if (factors.length !== powers.length) throw wrongFactors(factors.length, powers.length, long);
+    return powers.map((power, i) => 1 / Math.fround(Math.fround(factors[i]) * power));
+  }
+  if (rope.type === "yarn") return yarnFrequencies(rope, powers, size);
   const { factor, lowFrequencyFactor: low, highFrequencyFactor: high, originalPositions } = rope;
   return frequencies.map((frequency) => {
     const wavelength = Math.fround((2 * Math.PI) / frequency);
@@ -85,21 +53,76 @@ export function inverseFrequencies(rope: Rope, size: number): Float32Array {
   });
 }
 
-/** Cosines and sines of the angles at the positions of a batch: [batch, sequence, 1, headDim / 2] each. */
+/** Fast pairs keep their frequency, slow ones are divided by `factor`, between them a ramp over the pairs' indices. */
+function yarnFrequencies(rope: Rope & { type: "yarn" }, powers: Float32Array, size: number): Float32Array {
+  const { theta, factor, betaFast, betaSlow, originalPositions, truncate } = rope;
+  const pairThatTurns = (rotations: number) =>
+    (size * Math.log(originalPositions / (rotations * 2 * Math.PI))) / (2 * Math.log(theta));
+  const [from, to] = [pairThatTurns(betaFast), pairThatTurns(betaSlow)];
+  const low = Math.max(truncate ? Math.floor(from) : from, 0);
+  const high = Math.min(truncate ? Math.ceil(to) : to, size - 1);
+  const width = high === low ? 0.001 : high - low;
+  return powers.map((power, i) => {
+    const ramp = Math.fround(Math.min(Math.max(Math.fround(i - low) / width, 0), 1));
+    const kept = Math.fround(1 - ramp);
+    return Math.fround(Math.fround(1 / Math.fround(factor * power)) * (1 - kept)) + Math.fround(1 / power) * kept;
+  });
+}
+
+/** Cosines and sines of the angles at the positions of a batch: [batch, sequence, 1, size / 2] each. */
 export interface Rotation {
   readonly cos: Value;
   readonly sin: Value;
+  /** Size of the turned part of a head. */
+  readonly size: number;
 }
 
 /** Angles are computed in float32, whatever the graph computes in: half precision cannot hold a position times a frequency. */
 export function rotationAt(positionIds: Value, rope: Rope, headDim: number, dtype: ComputeDType): Rotation {
-  const frequencies: Tensor<"float32"> = fromData("float32", inverseFrequencies(rope, headDim), [headDim / 2]);
-  const angles = mul(unsqueeze(cast(positionIds, "float32"), [2, 3]), frequencies);
-  return { cos: cast(cos(angles), dtype), sin: cast(sin(angles), dtype) };
+  const size = rotatedSize(rope, headDim);
+  const positions = cast(positionIds, "float32");
+  const angles = mul(unsqueeze(positions, [2, 3]), frequenciesAt(positions, rope, size));
+  const factor = "attentionFactor" in rope ? rope.attentionFactor : 1;
+  const scaled = (value: Value) => cast(factor === 1 ? value : mul(value, factor), dtype);
+  return { cos: scaled(cos(angles)), sin: scaled(sin(angles)), size };
 }
 
-/** Turns x [batch, sequence, heads, headDim] by halves: element i with i + headDim / 2. */
-export function rotate(x: Value, { cos, sin }: Rotation): Value {
+/** Frequencies [size / 2]; of dynamic and longrope they follow from the largest position of the batch. */
+function frequenciesAt(positions: Value, rope: Rope, size: number): Value {
+  const constant = (values: Float32Array): Tensor => fromData("float32", values, [values.length]);
+  const short = constant(inverseFrequencies(rope, size));
+  if (rope.type !== "dynamic" && rope.type !== "longrope") return short;
+  const length = add(reduceMax(positions, [0, 1], false), 1);
+  if (rope.type === "longrope") {
+    const isLong = greater(length, scalar(rope.originalPositions));
+    return where(isLong, constant(inverseFrequencies(rope, size, { long: true })), short);
+  }
+  const { theta, factor, maxPositions } = rope;
+  const stretch = sub(mul(div(max(length, scalar(maxPositions)), maxPositions), factor), factor - 1);
+  const base = mul(pow(stretch, scalar(size / (size - 2))), theta);
+  return div(scalar(1), pow(base, constant(Float32Array.from({ length: size / 2 }, (_, i) => (2 * i) / size))));
+}
+
+const scalar = (value: number) => fromData("float32", Float32Array.of(value), []);
+
+/** Turns the first part of x [batch, sequence, heads, headDim] by halves: element i with i + size / 2; the rest passes. */
+export function rotate(x: Value, rotation: Rotation): Value {
+  const headDim = x.shape[3] as number;
+  if (rotation.size === headDim) return turned(x, rotation);
+  const [front, rest] = split(x, [rotation.size, headDim - rotation.size], -1);
+  return concat([turned(front, rotation), rest], -1);
+}
+
+function turned(x: Value, { cos, sin }: Rotation): Value {
   const [first, second] = split(x, 2, -1);
   return concat([sub(mul(first, cos), mul(second, sin)), add(mul(second, cos), mul(first, sin))], -1);
+}
+
+function wrongFactors(found: number, expected: number, long: boolean): LoomweightError {
+  return new LoomweightError({
+    code: "INVALID_CONFIG",
+    problem: `invalid value of "rope_scaling.${long ? "long" : "short"}_factor"`,
+    expected: `${expected} numbers, one for each turned pair of a head`,
+    found: `${found}`,
+  });
 }

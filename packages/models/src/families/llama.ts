@@ -1,17 +1,12 @@
 import { readActivation } from "../components/activation.ts";
-import {
-  decoderEmbedding,
-  decoderHead,
-  type PreNormDecoderConfig,
-  preNormDecoder,
-} from "../components/pre-norm-decoder.ts";
-import { readRope } from "../components/rope.ts";
-import { readDecoderSizes, readLayerTypes } from "../decoder-config.ts";
+import { decoderHeadNames, type PreNormDecoderConfig, preNormDecoder } from "../components/pre-norm-decoder.ts";
+import { readRope } from "../components/rope-config.ts";
+import { readDecoderSizes, requireFullAttention } from "../decoder-config.ts";
 import { defineFamily } from "../family.ts";
 
 /**
  * Llama: every layer sees all earlier tokens; `attention_bias` puts a bias on q, k, v and o, `mlp_bias` on all three
- * matrices of the MLP. Rope scaling: linear, and llama3 of Llama 3.1.
+ * matrices of the MLP.
  * Source: Touvron et al. 2023, arXiv:2302.13971; grouped queries, arXiv:2307.09288.
  */
 export const llama = defineFamily<PreNormDecoderConfig>({
@@ -31,10 +26,7 @@ export const llama = defineFamily<PreNormDecoderConfig>({
       num_hidden_layers: 32,
       num_attention_heads: 32,
     });
-    if (readLayerTypes(config, sizes.layers)?.includes("sliding_attention")) {
-      throw config.refuse("layer_types", `only "full_attention": llama has no sliding window`);
-    }
-    config.only("sliding_window", [], "llama has no sliding window");
+    requireFullAttention(config, sizes.layers, "llama");
     const attentionBias = config.flag("attention_bias", false);
     return {
       ...sizes,
@@ -44,13 +36,12 @@ export const llama = defineFamily<PreNormDecoderConfig>({
       outputBias: attentionBias,
       mlpBias: config.flag("mlp_bias", false),
       tied: config.flag("tie_word_embeddings", false),
-      rope: readRope(config, 10000),
+      rope: readRope(config, { theta: 10000 }),
       windows: [],
     };
   },
 
-  headNames: ({ tied }, task) =>
-    task === "text-generation" ? { head: decoderHead, embedding: decoderEmbedding, tied } : undefined,
+  headNames: decoderHeadNames,
 
   build: preNormDecoder,
 });

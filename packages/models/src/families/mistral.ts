@@ -1,11 +1,6 @@
 import { readActivation } from "../components/activation.ts";
-import {
-  decoderEmbedding,
-  decoderHead,
-  type PreNormDecoderConfig,
-  preNormDecoder,
-} from "../components/pre-norm-decoder.ts";
-import { readRope } from "../components/rope.ts";
+import { decoderHeadNames, type PreNormDecoderConfig, preNormDecoder } from "../components/pre-norm-decoder.ts";
+import { readRope } from "../components/rope-config.ts";
 import { readDecoderSizes, readLayerTypes } from "../decoder-config.ts";
 import { defineFamily } from "../family.ts";
 
@@ -45,13 +40,12 @@ export const mistral = defineFamily<PreNormDecoderConfig>({
       outputBias: false,
       mlpBias: false,
       tied: config.flag("tie_word_embeddings", false),
-      rope: readRope(config, 10000),
+      rope: readRope(config, { theta: 10000 }),
       windows: Array.from({ length: sizes.layers }, () => window),
     };
   },
 
-  headNames: ({ tied }, task) =>
-    task === "text-generation" ? { head: decoderHead, embedding: decoderEmbedding, tied } : undefined,
+  headNames: decoderHeadNames,
 
   build: preNormDecoder,
 });

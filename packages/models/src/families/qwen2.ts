@@ -1,13 +1,7 @@
 import { readActivation } from "../components/activation.ts";
-import {
-  decoderEmbedding,
-  decoderHead,
-  type PreNormDecoderConfig,
-  preNormDecoder,
-} from "../components/pre-norm-decoder.ts";
-import { readRope } from "../components/rope.ts";
-import type { ConfigReader } from "../config-reader.ts";
-import { readDecoderSizes, readLayerTypes } from "../decoder-config.ts";
+import { decoderHeadNames, type PreNormDecoderConfig, preNormDecoder } from "../components/pre-norm-decoder.ts";
+import { readRope } from "../components/rope-config.ts";
+import { readDecoderSizes, readOptionalWindows } from "../decoder-config.ts";
 import { defineFamily } from "../family.ts";
 
 /**
@@ -33,6 +27,7 @@ export const qwen2 = defineFamily<PreNormDecoderConfig>({
       num_attention_heads: 32,
       num_key_value_heads: 32,
     });
+    const firstSliding = config.size("max_window_layers", { default: 28, min: 0 });
     return {
       ...sizes,
       activation: readActivation(config, "hidden_act", "silu"),
@@ -41,31 +36,12 @@ export const qwen2 = defineFamily<PreNormDecoderConfig>({
       outputBias: false,
       mlpBias: false,
       tied: config.flag("tie_word_embeddings", false),
-      rope: readRope(config, 10000),
-      windows: readWindows(config, sizes.layers),
+      rope: readRope(config, { theta: 10000 }),
+      windows: readOptionalWindows(config, sizes.layers, { window: 4096, slides: (layer) => layer >= firstSliding }),
     };
   },
 
-  headNames: ({ tied }, task) =>
-    task === "text-generation" ? { head: decoderHead, embedding: decoderEmbedding, tied } : undefined,
+  headNames: decoderHeadNames,
 
   build: preNormDecoder,
 });
-
-function readWindows(config: ConfigReader, layers: number): (number | undefined)[] {
-  const used = config.flag("use_sliding_window", false);
-  const stated = config.isNull("sliding_window") ? undefined : config.size("sliding_window", { default: 4096 });
-  const window = used ? stated : undefined;
-  const firstSliding = config.size("max_window_layers", { default: 28, min: 0 });
-  const types = readLayerTypes(config, layers);
-  return Array.from({ length: layers }, (_, layer) => {
-    const slides = types === undefined ? layer >= firstSliding : types[layer] === "sliding_attention";
-    if (slides && types !== undefined && window === undefined) {
-      throw config.refuse(
-        "layer_types",
-        `only "full_attention", since use_sliding_window or sliding_window is not set`,
-      );
-    }
-    return slides ? window : undefined;
-  });
-}
