@@ -1,3 +1,7 @@
+export { type AdapterTensors, averageAdapters } from "./adapters/average-adapters.ts";
+export { type LowRankUpdate, lowRankSum } from "./adapters/low-rank-sum.ts";
+export { type MeasuredAdapter, metricsWeightedAverage } from "./adapters/mwa.ts";
+export { lossAtStep, readTrainerState, type TrainerState } from "./adapters/trainer-state.ts";
 export { checkpointSource } from "./checkpoint-source.ts";
 export { signConsensusMean, type WeightedTaskVector, weightedMean } from "./consensus.ts";
 export {
@@ -56,6 +60,7 @@ export { slerp } from "./methods/slerp.ts";
 export { taskArithmetic } from "./methods/task-arithmetic.ts";
 export { ties } from "./methods/ties.ts";
 // methods:end
+export { type MetricWeightOptions, metricWeights } from "./metric-weights.ts";
 export type {
   MergePlan,
   PlannedTokenizer,

@@ -1,3 +1,4 @@
+export { type AverageAdapterFoldersOptions, averageAdapterFolders } from "./average-adapter-folders.ts";
 export { type DryRun, dryRunMerge, explainMerge } from "./dry-run.ts";
 export { type MergeModelOptions, type MergeReport, mergeModel, planModel } from "./merge-model.ts";
 export type { MergeMethodModule } from "./method-reference.ts";

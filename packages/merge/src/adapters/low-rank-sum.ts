@@ -1,0 +1,50 @@
+import { fromFloat64, LoomweightError, type Tensor, toFloat64 } from "@loomweight/tensor";
+
+/** A low-rank update: scaling · B A. */
+export interface LowRankUpdate {
+  /** [rank, in] */
+  readonly a: Tensor;
+  /** [out, rank] */
+  readonly b: Tensor;
+  readonly scaling: number;
+}
+
+/**
+ * Σ w · scaling · B A as one update of scaling 1, exactly: the A stacked [Σ rank, in], the B side by side [out, Σ rank],
+ * each scaled by w · scaling. float64. Throws `SHAPE_MISMATCH`.
+ */
+export function lowRankSum(updates: readonly LowRankUpdate[], weights: ArrayLike<number>): LowRankUpdate {
+  const [columns, rows] = [updates[0]?.a.shape[1] ?? 0, updates[0]?.b.shape[0] ?? 0];
+  for (const { a, b } of updates) {
+    if (
+      a.shape.length === 2 &&
+      b.shape.length === 2 &&
+      a.shape[1] === columns &&
+      b.shape[0] === rows &&
+      a.shape[0] === b.shape[1]
+    ) {
+      continue;
+    }
+    throw new LoomweightError({
+      code: "SHAPE_MISMATCH",
+      problem: "low-rank updates of one weight do not fit together",
+      expected: `A [rank, ${columns}] and B [${rows}, rank]`,
+      found: `A [${a.shape}] and B [${b.shape}]`,
+    });
+  }
+  const rank = updates.reduce((sum, { a }) => sum + a.shape[0], 0);
+  const a = new Float64Array(rank * columns);
+  const b = new Float64Array(rows * rank);
+  let at = 0;
+  for (const [index, update] of updates.entries()) {
+    const own = update.a.shape[0];
+    a.set(toFloat64(update.a), at * columns);
+    const values = toFloat64(update.b);
+    const factor = weights[index] * update.scaling;
+    for (let row = 0; row < rows; row++) {
+      for (let k = 0; k < own; k++) b[row * rank + at + k] = factor * values[row * own + k];
+    }
+    at += own;
+  }
+  return { a: fromFloat64(a, [rank, columns]), b: fromFloat64(b, [rows, rank]), scaling: 1 };
+}
