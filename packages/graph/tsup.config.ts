@@ -7,4 +7,5 @@ export default buildPackage([
   "src/web/index.ts",
   "src/node/index.ts",
   "src/node/session-worker.ts",
+  "src/node/runtime-worker.ts",
 ]);

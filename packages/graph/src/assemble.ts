@@ -14,7 +14,10 @@ import {
 export interface AssembleOptions {
   /** Name of the graph. */
   readonly name: string;
-  /** The graph's inputs, in order. Throws `UNDECLARED_INPUT` when the outputs need one that is not listed. */
+  /**
+   * The graph's inputs, in order. Throws `UNDECLARED_INPUT` when the outputs need one that is not listed. A parameter
+   * listed here becomes an input as well, and so does every parameter of its name.
+   */
   readonly inputs: readonly GraphValue[];
   /** The graph's outputs by name, in order. */
   readonly outputs: Readonly<Record<string, Value>>;
@@ -45,7 +48,7 @@ export function assemble(options: AssembleOptions): OnnxModel {
   const opset = options.opset ?? buildOpset;
   const taken = createNames();
   for (const { kind, name = "" } of options.inputs) {
-    if (kind !== "input" || taken.has(name)) throw duplicateName(name, kind !== "input");
+    if (kind === "node" || taken.has(name)) throw duplicateName(name, kind === "node");
     taken.take(name);
   }
   for (const name of Object.keys(options.outputs)) {
@@ -81,6 +84,7 @@ function place(
   weights: Weights,
 ): { placed: Placed[]; canonical: Map<GraphValue, GraphValue> } {
   const declared = new Set(options.inputs);
+  const fed = fedParameters(options.inputs);
   const placed: Placed[] = [];
   const canonical = new Map<GraphValue, GraphValue>();
   const known = new Map<string, GraphNode>();
@@ -90,7 +94,10 @@ function place(
   const source = (value: Value | undefined): Source => {
     if (value === undefined) return { kind: "none" };
     if (isTensor(value)) return { kind: "weight", name: weights.constant(value) };
-    if (value.kind === "parameter") return { kind: "weight", name: weights.parameter(value) };
+    if (value.kind === "parameter") {
+      const asInput = fed.get(value.name ?? "");
+      return asInput ? { kind: "value", value: asInput } : { kind: "weight", name: weights.parameter(value) };
+    }
     if (value.kind === "input" && !declared.has(value)) throw undeclaredInput(value);
     return { kind: "value", value: canonical.get(value) ?? value };
   };
@@ -145,6 +152,11 @@ function place(
   return { placed, canonical };
 }
 
+/** Parameters that are inputs of the graph, by name. */
+function fedParameters(inputs: readonly GraphValue[]): ReadonlyMap<string, GraphValue> {
+  return new Map(inputs.filter((each) => each.kind === "parameter").map((each) => [each.name ?? "", each]));
+}
+
 function nameAll(
   options: AssembleOptions,
   placed: readonly Placed[],
@@ -154,6 +166,7 @@ function nameAll(
 ): { nodes: OnnxNode[]; valueInfo: Map<string, ValueInfo>; outputs: ValueInfo[] } {
   const names = new Map<GraphValue, string>();
   for (const each of options.inputs) names.set(each, each.name ?? "");
+  const fed = fedParameters(options.inputs);
   const copies: { name: string; value: Value }[] = [];
   for (const [name, value] of Object.entries(options.outputs)) {
     const real = isTensor(value) ? value : (canonical.get(value) ?? value);
@@ -180,7 +193,7 @@ function nameAll(
     const from = isTensor(value)
       ? weights.constant(value)
       : value.kind === "parameter"
-        ? weights.parameter(value)
+        ? (fed.get(value.name ?? "")?.name ?? weights.parameter(value))
         : (names.get(value) ?? "");
     const node = { op: "Identity", domain: "", inputs: [from], outputs: [name], attributes: {} };
     nodes.push({ ...node, name: nodeNames.take(`/${name}/Identity`) });

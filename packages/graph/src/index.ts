@@ -59,5 +59,7 @@ export {
   unsqueeze,
 } from "./ops/shape.ts";
 export * from "./rewrite.ts";
+export type { CompileOptions, Program, RunOptions, Runtime, State, StateTensor } from "./runtime/runtime.ts";
+export { parametersOf, stateValue } from "./runtime/state-value.ts";
 export { named } from "./scope.ts";
 export * from "./value.ts";

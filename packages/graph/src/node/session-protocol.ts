@@ -1,11 +1,4 @@
-import type { DType } from "@loomweight/tensor";
-
-/** A tensor as it crosses between threads and into onnxruntime. */
-export interface WireTensor {
-  readonly type: string;
-  readonly data: ArrayBufferView | string[];
-  readonly dims: readonly number[];
-}
+import type { WireTensor } from "../runtime/protocol.ts";
 
 export interface WireMetadata {
   readonly name: string;
@@ -26,20 +19,3 @@ export type Response = { readonly id: number } & (
   | { readonly kind: "closed" }
   | { readonly kind: "failed"; readonly reason: "missing" | "error"; readonly message: string }
 );
-
-/** dtypes that onnxruntime's JavaScript binding takes and gives; it calls them by the same names. */
-export const wireDtypes: readonly DType[] = [
-  "float32",
-  "float64",
-  "float16",
-  "int8",
-  "uint8",
-  "int16",
-  "uint16",
-  "int32",
-  "uint32",
-  "int64",
-  "uint64",
-  "bool",
-  "string",
-];

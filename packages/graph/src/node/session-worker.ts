@@ -1,6 +1,7 @@
 import { type MessagePort, parentPort } from "node:worker_threads";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
-import type { Request, Response, WireMetadata, WireTensor } from "./session-protocol.ts";
+import type { WireTensor } from "../runtime/protocol.ts";
+import type { Request, Response, WireMetadata } from "./session-protocol.ts";
 
 type Runtime = typeof import("onnxruntime-node");
 

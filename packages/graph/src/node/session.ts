@@ -1,24 +1,11 @@
-import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
-import {
-  contiguousData,
-  type DType,
-  fromData,
-  LoomweightError,
-  type Storage,
-  type Tensor,
-  unknownName,
-} from "@loomweight/tensor";
-import type { Dim } from "../value.ts";
-import { type Request, type Response, type WireMetadata, type WireTensor, wireDtypes } from "./session-protocol.ts";
+import { type DType, LoomweightError, type Tensor, unknownName } from "@loomweight/tensor";
+import { checkFeeds, fromWire, type SessionValue, wireTensor } from "../runtime/feeds.ts";
+import type { WireTensor } from "../runtime/protocol.ts";
+import type { Request, Response, WireMetadata } from "./session-protocol.ts";
+import { workerUrl } from "./worker-url.ts";
 
-/** Name and type of an input or output. "?" = a size without a name. */
-export interface SessionValue {
-  readonly name: string;
-  readonly dtype: DType;
-  readonly shape: readonly Dim[];
-}
+export type { SessionValue } from "../runtime/feeds.ts";
 
 /** A model loaded into onnxruntime, in a thread of its own. */
 export interface Session {
@@ -98,10 +85,10 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
           file: where,
         });
       }
-      const wire = Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, wireTensor(tensor)]));
+      const wire = Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, sessionTensor(tensor)]));
       const ran = await channel.ask({ kind: "run", feeds: wire, outputs: wanted });
       if (ran.kind !== "ran") throw runFault(ran, where);
-      return Object.fromEntries(Object.entries(ran.outputs).map(([name, tensor]) => [name, fromWire(tensor)]));
+      return Object.fromEntries(Object.entries(ran.outputs).map(([name, tensor]) => [name, sessionOutput(tensor)]));
     },
     close() {
       closing ??= channel.ask({ kind: "close" }).then(() => {});
@@ -120,7 +107,7 @@ interface Channel {
 }
 
 function openChannel(): Channel {
-  const worker = new Worker(workerUrl());
+  const worker = new Worker(workerUrl("session-worker.js", "the session's thread"));
   const waiting = new Map<number, { resolve: (response: Response) => void; reject: (cause: unknown) => void }>();
   let count = 0;
   let ended: LoomweightError | undefined;
@@ -155,25 +142,6 @@ function openChannel(): Channel {
   };
 }
 
-/** The worker's script: beside this file in a build, in the build of the package when run from source. */
-function workerUrl(): URL {
-  const here = import.meta.url;
-  const fromSource = new URL(here).pathname.endsWith(".ts");
-  const candidates = fromSource
-    ? ["../../dist/node/session-worker.js"]
-    : ["./session-worker.js", "./node/session-worker.js"];
-  for (const candidate of candidates) {
-    const url = new URL(candidate, here);
-    if (existsSync(fileURLToPath(url))) return url;
-  }
-  throw new LoomweightError({
-    code: "WORKER_NOT_BUILT",
-    problem: "the script of the session's thread is missing",
-    file: fileURLToPath(new URL(candidates[0], here)),
-    fix: fromSource ? "Build the package: pnpm --filter @loomweight/graph build" : "Install @loomweight/graph again.",
-  });
-}
-
 function openFault(response: Response, file: string | undefined): LoomweightError {
   const message = response.kind === "failed" ? response.message : "no answer";
   if (response.kind === "failed" && response.reason === "missing") {
@@ -205,60 +173,14 @@ function sessionValue({ name, type, shape }: WireMetadata): SessionValue {
   return { name, dtype: type as DType, shape: shape.map((dim) => (dim === "" || dim === undefined ? "?" : dim)) };
 }
 
-function checkFeeds(
-  inputs: readonly SessionValue[],
-  feeds: Readonly<Record<string, Tensor>>,
-  file: string | undefined,
-): void {
-  const known = inputs.map((each) => each.name);
-  for (const name of Object.keys(feeds)) {
-    if (!known.includes(name)) throw unknownName({ kind: "input", name, known, code: "UNKNOWN_INPUT", file });
-  }
-  for (const { name, dtype, shape } of inputs) {
-    const tensor = feeds[name];
-    const place = { file, tensor: name };
-    if (tensor === undefined) {
-      throw new LoomweightError({
-        code: "MISSING_INPUT",
-        problem: `the input "${name}" is not given`,
-        ...place,
-        expected: `${dtype} [${shape}]`,
-      });
-    }
-    if (tensor.dtype !== dtype) {
-      throw new LoomweightError({
-        code: "DTYPE_MISMATCH",
-        problem: "the input has the wrong dtype",
-        ...place,
-        expected: dtype,
-        found: tensor.dtype,
-      });
-    }
-    const fits =
-      tensor.shape.length === shape.length &&
-      shape.every((dim, axis) => typeof dim === "string" || dim === tensor.shape[axis]);
-    if (!fits) {
-      throw new LoomweightError({
-        code: "SHAPE_MISMATCH",
-        problem: "the input has the wrong shape",
-        ...place,
-        expected: `[${shape}]`,
-        found: `[${tensor.shape}]`,
-      });
-    }
-  }
-}
-
-function wireTensor(tensor: Tensor): WireTensor {
-  if (!wireDtypes.includes(tensor.dtype)) {
-    throw new LoomweightError({
-      code: "UNSUPPORTED_DTYPE",
-      problem: `onnxruntime-node cannot pass ${tensor.dtype} tensors`,
-      fix: "Cast it to float32 inside the graph.",
-    });
-  }
+function sessionTensor(tensor: Tensor): WireTensor {
   if (tensor.dtype === "float16" && "Float16Array" in globalThis) throw brokenFloat16();
-  return { type: tensor.dtype, data: contiguousData(tensor), dims: [...tensor.shape] };
+  if (tensor.dtype !== "bfloat16") return wireTensor(tensor);
+  throw new LoomweightError({
+    code: "UNSUPPORTED_DTYPE",
+    problem: "onnxruntime-node cannot pass bfloat16 tensors",
+    fix: "Cast it to float32 inside the graph.",
+  });
 }
 
 function brokenFloat16(): LoomweightError {
@@ -269,7 +191,7 @@ function brokenFloat16(): LoomweightError {
   });
 }
 
-function fromWire({ type, data, dims }: WireTensor): Tensor {
-  if (type === "float16" && !(data instanceof Uint16Array)) throw brokenFloat16();
-  return fromData<DType>(type as DType, data as Storage, dims);
+function sessionOutput(wire: WireTensor): Tensor {
+  if (wire.type === "float16" && !(wire.data instanceof Uint16Array)) throw brokenFloat16();
+  return fromWire(wire);
 }

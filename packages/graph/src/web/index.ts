@@ -1,1 +1,2 @@
-export {};
+export { createRuntime, type WebRuntimeOptions } from "./runtime.ts";
+export { type ServeRuntimeOptions, serveRuntime } from "./serve-runtime.ts";
