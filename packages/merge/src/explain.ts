@@ -2,6 +2,7 @@ import { unknownName } from "@loomweight/tensor";
 import { type AnyMergeMethod, recipeSpelling } from "./define.ts";
 import type { FormulaTerms } from "./formula.ts";
 import type { MergePlan, TensorPlan, TensorReference } from "./plan/plan.ts";
+import { documentName } from "./plan-checkpoints.ts";
 
 /** How a tensor of a plan comes about, and the tensors of the recipe's documents that it is made from. Plain data. */
 export interface TensorExplanation extends ExplainedTensor {
@@ -33,7 +34,7 @@ export interface ExplainedInput {
   readonly cut?: readonly number[];
   /** Options of this input under their recipe spelling. */
   readonly options: Readonly<Record<string, unknown>>;
-  /** Whether the model is a document of the recipe. */
+  /** Whether the model is a document of the recipe (with an adapter folded into it, where `model` names one). */
   readonly isDocument: boolean;
 }
 
@@ -50,8 +51,10 @@ export function explainTensor(plan: MergePlan, tensor: string, methods: readonly
       const known = document && (seen.get(document) ?? new Set());
       if (document === undefined || known === undefined || known.has(name)) continue;
       seen.set(document, known.add(name));
+      // A tensor that an adapter adds is none of the document's.
+      if (!document.tensors.some((each) => each.name === name)) continue;
       const inner = explainOne(document, name, methods);
-      documents.push({ document: model, ...inner });
+      documents.push({ document: documentName(model, from.adapters?.[from.models.indexOf(model)]), ...inner });
       follow(document, inner);
     }
   };

@@ -61,6 +61,7 @@ export { taskArithmetic } from "./methods/task-arithmetic.ts";
 export { ties } from "./methods/ties.ts";
 // methods:end
 export { type MetricWeightOptions, metricWeights } from "./metric-weights.ts";
+export { type AdapterBase, type ModelAdapter, openModelAdapter, type PlannedAdaptation } from "./model-adapter.ts";
 export type {
   MergePlan,
   PlannedTokenizer,
@@ -69,7 +70,12 @@ export type {
   TensorPlan,
   TensorReference,
 } from "./plan/plan.ts";
-export { modelsOfDocuments, planDocuments } from "./plan/plan-documents.ts";
+export {
+  adaptersOfDocuments,
+  modelsOfDocuments,
+  type PlanDocumentsOptions,
+  planDocuments,
+} from "./plan/plan-documents.ts";
 export { type PlanModel, type PlanOptions, planMerge } from "./plan/plan-merge.ts";
 export { planCheckpoints } from "./plan-checkpoints.ts";
 export { modelsOf, parseRecipeDocuments, type RecipeDocuments } from "./recipe/documents.ts";

@@ -61,6 +61,96 @@ test("documents give the same bytes in workers, and nothing of them is written",
   expect(readdirSync(folder).filter((name) => /first|second/.test(name))).toEqual([]);
 }, 60_000);
 
+/** A LoRA of rank 1 for one projection, and a norm that it trained as a whole. */
+async function writeAdapter(name: string): Promise<void> {
+  const path = join(folder, name);
+  mkdirSync(path, { recursive: true });
+  const column = (size: number, scale: number) =>
+    Float32Array.from({ length: size }, (_, i) => scale * Math.sin(i + 1));
+  const key = "base_model.model.model.layers.1.mlp.up_proj";
+  await saveSafetensors(
+    join(path, "adapter_model.safetensors"),
+    new Map<string, Tensor>([
+      [`${key}.lora_A.weight`, fromData("float32", column(24, 0.3), [1, 24])],
+      [`${key}.lora_B.weight`, fromData("float32", column(48, 0.2), [48, 1])],
+      ["base_model.model.model.norm.weight", fromData("float32", column(24, 2), [24])],
+    ]),
+    { force: true },
+  );
+  writeFileSync(
+    join(path, "adapter_config.json"),
+    JSON.stringify({ peft_type: "LORA", r: 1, lora_alpha: 3, target_modules: ["up_proj"], modules_to_save: ["norm"] }),
+  );
+}
+
+test("an adapter folded into a document gives the bytes of folding it into the document's folder", async () => {
+  await writeAdapter("adapter");
+  const last = {
+    merge_method: "ties",
+    base_model: "base",
+    models: [
+      model("first+adapter", { weight: 0.5, density: 0.4 }),
+      model("first", { weight: 0.2, density: 0.4 }),
+      model("second+adapter", { weight: 0.6, density: 0.7 }),
+    ],
+  };
+  const together = await weights([...stages.slice(0, 2), last]);
+  const inWorkers = await weights([...stages.slice(0, 2), last], { workers: 2 });
+  expect(inWorkers.equals(together)).toBe(true);
+  const [first, second] = stages;
+  await mergeModel({ ...first, name: undefined }, join(folder, "first"), { folder });
+  await mergeModel({ ...second, name: undefined }, join(folder, "second"), { folder });
+  try {
+    expect(together.equals(await weights(last))).toBe(true);
+    const without = {
+      ...last,
+      models: [model("first"), ...last.models.slice(1)].map((each) => ({ ...last.models[0], ...each })),
+    };
+    expect(together.equals(await weights(without))).toBe(false);
+  } finally {
+    rmSync(join(folder, "first"), { recursive: true });
+    rmSync(join(folder, "second"), { recursive: true });
+  }
+}, 60_000);
+
+test("a document's adapter by hand: W + alpha / rank · B A over the document's own values", async () => {
+  await writeAdapter("adapter");
+  const recipe = [
+    {
+      name: "halves",
+      merge_method: "linear",
+      models: [model("tuned-1", { weight: 1 }), model("tuned-2", { weight: 1 })],
+    },
+    { merge_method: "passthrough", models: [model("halves+adapter")], dtype: "float32" },
+  ];
+  const out = join(folder, "by-hand");
+  await mergeModel(recipe, out, { folder });
+  await mergeModel({ ...recipe[0], name: undefined }, join(folder, "by-hand-halves"), { folder });
+  const found = readFixtureTensors(join(out, "model.safetensors"));
+  const halves = readFixtureTensors(join(folder, "by-hand-halves", "model.safetensors"));
+  const name = "model.layers.1.mlp.up_proj.weight";
+  const before = numbersOf(halves.get(name) as Tensor);
+  numbersOf(found.get(name) as Tensor).forEach((value, at) => {
+    const [row, column] = [Math.floor(at / 24), at % 24];
+    const update = 3 * Math.fround(0.2 * Math.sin(row + 1)) * Math.fround(0.3 * Math.sin(column + 1));
+    expect(Math.abs(value - (before[at] + update))).toBeLessThan(1e-6);
+  });
+  expect(numbersOf(found.get("model.norm.weight") as Tensor)[0]).toBeCloseTo(2 * Math.sin(1), 2);
+  const card = readFileSync(join(out, "README.md"), "utf8");
+  expect(card).toContain("- `adapter`: licence not stated");
+}, 60_000);
+
+test("an adapter that does not fit the document, or is not there, is refused by name", async () => {
+  await writeAdapter("adapter");
+  const narrow = [
+    { name: "cut", merge_method: "passthrough", slices: [{ sources: [{ model: "base", layer_range: [0, 1] }] }] },
+    { merge_method: "passthrough", models: [model("cut+adapter")] },
+  ];
+  await expect(planModel(narrow, { folder })).rejects.toThrow(/layers\.1\.mlp\.up_proj/);
+  const missing = [narrow[0], { merge_method: "passthrough", models: [model("cut+nowhere")] }];
+  await expect(planModel(missing, { folder })).rejects.toMatchObject({ code: "MODEL_NOT_FOUND" });
+});
+
 test("slices may take layers of documents", async () => {
   const stack = {
     merge_method: "passthrough",

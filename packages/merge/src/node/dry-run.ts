@@ -1,9 +1,10 @@
 import { stat, statfs } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { planSafetensors } from "@loomweight/checkpoint";
+import { type Checkpoint, planSafetensors } from "@loomweight/checkpoint";
 import { estimateSeconds } from "../estimate.ts";
 import { explainTensor, type TensorExplanation } from "../explain.ts";
 import type { MergePlan } from "../plan/plan.ts";
+import { documentName } from "../plan-checkpoints.ts";
 import { type MergeModelOptions, mergeInputs } from "./merge-model.ts";
 import { knownMethods } from "./method-reference.ts";
 import { withOpenMerge } from "./open-merge.ts";
@@ -41,13 +42,15 @@ export async function dryRunMerge(
   options: Pick<MergeModelOptions, "methods" | "folder" | "target" | "maxShardBytes" | "force"> = {},
 ): Promise<DryRun> {
   const known = await knownMethods(options.methods);
-  return withOpenMerge(await mergeInputs(recipe, options, known), async ({ plan, methods, models }) => {
+  return withOpenMerge(await mergeInputs(recipe, options, known), async ({ plan, methods, models, adapters }) => {
     const layout = planSafetensors(plan.tensors, { maxShardBytes: options.maxShardBytes });
     const bytes = layout.files.reduce((sum, { size }) => sum + size, 0);
-    const sources = [...models].map(([reference, { folder }]) => ({
-      reference,
-      bytes: [...folder.checkpoint.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),
-    }));
+    const bytesOf = ({ tensors }: Pick<Checkpoint, "tensors">) =>
+      [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const sources = [
+      ...[...models].map(([reference, { folder }]) => ({ reference, bytes: bytesOf(folder.checkpoint) })),
+      ...[...adapters].map(([reference, { checkpoint }]) => ({ reference, bytes: bytesOf(checkpoint) })),
+    ];
     const bytesFree = outPath === undefined ? undefined : await freeBytes(outPath);
     const read = sources.reduce((sum, source) => sum + source.bytes, 0);
     return {
@@ -84,7 +87,7 @@ function documentsOf(plan: MergePlan): string[] {
   const names = new Set<string>();
   const visit = (each: MergePlan): void => {
     for (const [index, document] of Object.entries(each.documents ?? {})) {
-      const name = each.models[Number(index)];
+      const name = documentName(each.models[Number(index)], each.adapters?.[Number(index)]);
       if (names.has(name)) continue;
       names.add(name);
       visit(document);

@@ -6,7 +6,7 @@ import { writeCompanions } from "../companions.ts";
 import type { AnyMergeMethod } from "../define.ts";
 import type { MergeProgress } from "../execute.ts";
 import type { MergeTensorOptions } from "../merge-tensor.ts";
-import { licenceOf, modelCard } from "../model-card.ts";
+import { type CardSource, licenceOf, modelCard } from "../model-card.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { recipeYaml } from "../recipe/write-yaml.ts";
 import { type KnownMethods, knownMethods, type MergeMethodModule } from "./method-reference.ts";
@@ -170,13 +170,14 @@ export async function mergeInputs(
 /** The README.md: method, models with their licences, recipe. */
 async function writeCard(
   folder: Pick<OutputFolder, "writeFile">,
-  { method, models }: OpenMerge,
+  { method, models, adapters }: OpenMerge,
   recipe: string,
   tool: string,
 ): Promise<void> {
-  const sources = await Promise.all(
+  const sources: CardSource[] = await Promise.all(
     [...models].map(async ([reference, model]) => ({ reference, licence: await licenceOf(model.folder) })),
   );
+  for (const reference of adapters.keys()) sources.push({ reference, licence: undefined });
   const { name, source: methodSource } = method;
   await folder.writeFile("README.md", modelCard({ method: name, methodSource, sources, recipe, tool }));
 }

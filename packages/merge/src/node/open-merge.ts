@@ -2,13 +2,14 @@ import { readFile, stat } from "node:fs/promises";
 import type { Checkpoint } from "@loomweight/checkpoint";
 import { LoomweightError } from "@loomweight/tensor";
 import type { AnyMergeMethod } from "../define.ts";
+import type { ModelAdapter } from "../model-adapter.ts";
 import type { MergePlan } from "../plan/plan.ts";
-import { modelsOfDocuments, planDocuments } from "../plan/plan-documents.ts";
+import { adaptersOfDocuments, modelsOfDocuments, planDocuments } from "../plan/plan-documents.ts";
 import { planCheckpoints } from "../plan-checkpoints.ts";
 import { planModels } from "../plan-models.ts";
 import { parseRecipeDocuments } from "../recipe/documents.ts";
 import type { Recipe } from "../recipe/recipe.ts";
-import { type OpenReference, openReference } from "./open-reference.ts";
+import { type OpenReference, openReference, openReferenceAdapter } from "./open-reference.ts";
 import { sourceFacts } from "./source-facts.ts";
 
 /** What a merge is made from, as a caller and every worker opens it for itself. Plain data but for the methods. */
@@ -37,6 +38,8 @@ export interface OpenMerge {
   readonly methods: readonly AnyMergeMethod[];
   /** The models that are read from files, in the order in which the recipe names them, by the key of their reference. */
   readonly models: ReadonlyMap<string, OpenReference>;
+  /** Adapters that are folded into documents, by the path that the recipe gives. */
+  readonly adapters: ReadonlyMap<string, ModelAdapter>;
   /** What the plan's tensors are read from, in the order of its models. */
   readonly checkpoints: readonly Checkpoint[];
   /** What tells the models' files apart from others, by path. */
@@ -54,12 +57,16 @@ export async function withOpenMerge<T>(
 ): Promise<T> {
   const documents = parseRecipeDocuments(recipe, { methods, file, target });
   const models = new Map<string, OpenReference>();
+  const adapters = new Map<string, ModelAdapter>();
   try {
     for (const reference of modelsOfDocuments(documents)) {
       models.set(reference.key, await openReference(reference, folder));
     }
+    for (const { adapter = "", place } of adaptersOfDocuments(documents)) {
+      adapters.set(adapter, await openReferenceAdapter(adapter, place, folder));
+    }
     const raw = [...models.values()].every(({ isFile }) => isFile);
-    const planned = planDocuments(documents, await planModels(documents, models), { raw });
+    const planned = planDocuments(documents, await planModels(documents, models), { raw, adapters });
     const warnings = [...[...models.values()].flatMap((model) => model.warnings), ...planned.warnings];
     const plan = { ...planned, warnings: [...new Set(warnings)] };
     const used = [...new Set([documents.target, ...documents.documents].map(({ method }) => method))];
@@ -70,11 +77,12 @@ export async function withOpenMerge<T>(
       method: documents.target.method,
       methods: used,
       models,
-      checkpoints: planCheckpoints(plan, opened, used, { seed, allowNonFinite }),
-      sources: await sourceFacts(models.values()),
+      adapters,
+      checkpoints: planCheckpoints(plan, opened, used, { seed, allowNonFinite }, adapters),
+      sources: await sourceFacts(models.values(), adapters.values()),
     });
   } finally {
-    await Promise.all([...models.values()].map((model) => model.close()));
+    await Promise.all([...models.values(), ...adapters.values()].map((each) => each.close()));
   }
 }
 

@@ -1,7 +1,9 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Checkpoint, ModelFolder } from "@loomweight/checkpoint";
-import { openModel } from "@loomweight/checkpoint/node";
+import { folderFileSet, openModel } from "@loomweight/checkpoint/node";
+import { type ModelAdapter, openModelAdapter } from "../model-adapter.ts";
+import type { Place } from "../recipe/located.ts";
 import type { ModelReference } from "../recipe/model-reference.ts";
 import { resolveModelPath } from "./resolve-model.ts";
 
@@ -47,46 +49,33 @@ function filesOf({ tensors }: Checkpoint): string[] {
 }
 
 async function withAdapter(model: ModelFolder, adapterPath: string): Promise<OpenReference> {
-  // Loaded on first use: most recipes name no adapter, and every worker loads what it needs for itself.
-  const [{ foldAdapters }, { openAdapterFolder }] = await Promise.all([
-    import("@loomweight/adapters"),
-    import("@loomweight/adapters/node"),
-  ]);
-  const adapter = await openAdapterFolder(adapterPath);
-  const closeAdapter = () => adapter.checkpoint.close();
+  const adapter = await openAdapterAt(adapterPath);
   try {
     const base = { checkpoint: model.checkpoint, config: model.config };
-    const stored = foldAdapters(base, [adapter]);
-    const exact = foldAdapters(base, [adapter], { dtype: "float64" });
-    const changed = (name: string) => (stored.plan.tensors.get(name)?.operations.length ?? 0) > 0;
-    const from = (name: string) => (changed(name) ? exact.checkpoint : stored.checkpoint);
-    const tensors = new Map(stored.checkpoint.tensors);
-    for (const [name, info] of exact.checkpoint.tensors) if (changed(name)) tensors.set(name, info);
+    const { tensors, config, warnings } = adapter.plan(base);
+    const exact = adapter.fold(base);
     return {
-      folder: {
-        ...model,
-        checkpoint: stored.checkpoint,
-        config: model.config === undefined ? undefined : { ...model.config, ...stored.plan.config },
-      },
-      checkpoint: {
-        ...exact.checkpoint,
-        tensors,
-        readBytes: (name, options) => from(name).readBytes(name, options),
-        read: (name, options) => from(name).read(name, options),
-      },
-      warnings: stored.plan.warnings,
+      folder: { ...model, checkpoint: { ...exact, tensors }, config },
+      checkpoint: exact,
+      warnings,
       isFile: false,
-      files: [
-        ...filesOf(model.checkpoint),
-        ...filesOf(adapter.checkpoint),
-        join(adapterPath, "adapter_config.json"), // scales the update
-      ],
+      files: [...filesOf(model.checkpoint), ...adapter.files],
       async close() {
-        await Promise.all([stored.checkpoint.close(), exact.checkpoint.close(), closeAdapter(), model.close()]);
+        await Promise.all([exact.close(), adapter.close(), model.close()]);
       },
     };
   } catch (error) {
-    await closeAdapter();
+    await adapter.close();
     throw error;
   }
+}
+
+/** Opens the PEFT folder that a recipe names. Throws `MODEL_NOT_FOUND`, and as `openModelAdapter`. */
+export async function openReferenceAdapter(path: string, place: Place, workingFolder?: string): Promise<ModelAdapter> {
+  return openAdapterAt(await resolveModelPath(path, place, workingFolder));
+}
+
+async function openAdapterAt(path: string): Promise<ModelAdapter> {
+  // Its configuration scales the update: it belongs to the files that tell one adapter from another.
+  return openModelAdapter(await folderFileSet(path), [join(path, "adapter_config.json")]);
 }

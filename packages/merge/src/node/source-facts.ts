@@ -1,14 +1,17 @@
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
+import type { ModelAdapter } from "../model-adapter.ts";
 import type { OpenReference } from "./open-reference.ts";
 
 /**
- * What tells whether the files of models are the ones that were seen before: size, modification time, and a digest of
+ * What tells whether the files of models and adapters are the ones that were seen before: size, modification time, and a digest of
  * what the headers say, by path. No data is read.
  */
-export async function sourceFacts(models: Iterable<OpenReference>): Promise<Record<string, string>> {
+export async function sourceFacts(
+  ...sources: readonly Iterable<Pick<OpenReference | ModelAdapter, "files" | "checkpoint">>[]
+): Promise<Record<string, string>> {
   const facts: Record<string, string> = {};
-  for (const { files, checkpoint } of models) {
+  for (const { files, checkpoint } of sources.flatMap((each) => [...each])) {
     const header = digest([...checkpoint.tensors.values()]);
     for (const file of files) {
       // A file that is gone or out of reach is told when it is read.

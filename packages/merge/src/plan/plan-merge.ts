@@ -27,6 +27,8 @@ export interface PlanModel {
   readonly chatTemplate?: string;
   /** Present: the model is a document of the recipe, and this is its plan. */
   readonly plan?: MergePlan;
+  /** Present: an adapter that is folded into that document, as the recipe spells it. */
+  readonly adapter?: string;
 }
 
 export interface PlanOptions {
@@ -72,6 +74,9 @@ export function planMerge(
   refuseDuplicates(tensors);
   const config = raw ? undefined : donor.folder.config;
   const documents = Object.fromEntries(open.flatMap(({ index, folder: { plan } }) => (plan ? [[index, plan]] : [])));
+  const adapters = Object.fromEntries(
+    open.flatMap(({ index, folder: { adapter } }) => (adapter === undefined ? [] : [[index, adapter]])),
+  );
   return {
     method: recipe.method.name,
     models: references.map(({ key }) => key),
@@ -87,6 +92,7 @@ export function planMerge(
           }),
     donor: donor.index,
     ...(Object.keys(documents).length > 0 && { documents }),
+    ...(Object.keys(adapters).length > 0 && { adapters }),
     ...(vocabulary && { vocabulary: vocabulary.rows, tokenizer: vocabulary.tokenizer }),
     ...planChatTemplate(recipe, folders, warnings),
     warnings: [...new Set([...(vocabulary?.warnings ?? []), ...warnings])],

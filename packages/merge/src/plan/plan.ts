@@ -14,6 +14,8 @@ export interface MergePlan {
   readonly donor: number;
   /** Plans of the models that are documents of the same recipe, by their index; their tensors are computed when read. */
   readonly documents?: Readonly<Record<number, MergePlan>>;
+  /** Adapters that are folded into such documents, by the same index: as the recipe spells them. */
+  readonly adapters?: Readonly<Record<number, string>>;
   /** Set where embeddings are rebuilt to one vocabulary before they are merged. */
   readonly vocabulary?: PlannedVocabulary;
   /** Set where the recipe asks for a tokenizer: the one to write. */

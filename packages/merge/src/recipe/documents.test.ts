@@ -70,7 +70,7 @@ ${pass("file", "b")}`;
     ["a document of itself", [pass("x", "x")], "CYCLE", /"x" needs "x"/],
     ["a name given twice", [pass("f", "x"), pass("g", "x")], "DUPLICATE_NAME", /recipe\.yml:5:1/],
     ["two without a name", [pass("f"), pass("g")], "AMBIGUOUS_DOCUMENT", /recipe\.yml:4:1/],
-    ["an adapter over a document", [pass("a+lora"), pass("f", "a")], "UNSUPPORTED_RECIPE", /cannot be folded/],
+    ["a circle through an adapter", [pass("y+lora", "x"), pass("x", "y")], "CYCLE", /"x" needs "y" needs "x"/],
     ["a name that leaves the folder", [pass("f", "../x")], "UNSAFE_NAME", /recipe\.yml:1:7.*"\.\.\/x"/s],
     ["an absolute name", [pass("f", "/tmp/x")], "UNSAFE_NAME", /plain name/],
     ["a name with a plus", [pass("f", "a+b")], "UNSAFE_NAME", /plain name/],

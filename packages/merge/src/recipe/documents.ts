@@ -16,7 +16,7 @@ export interface RecipeDocuments {
 
 /**
  * Reads a recipe of one or several documents (`---`, or a list of objects) in any order. A model whose path is the
- * `name` of a document is its result. The target is the document named `target`, else the unnamed one, else the only
+ * `name` of a document is its result, with an adapter folded into it where one is named. The target is the document named `target`, else the unnamed one, else the only
  * one that no other uses. Throws as `parseRecipe`, and `DUPLICATE_NAME`, `CYCLE`, `UNKNOWN_DOCUMENT`,
  * `AMBIGUOUS_DOCUMENT` (two unnamed, or several that could be the target).
  */
@@ -101,18 +101,9 @@ function namesOf(recipes: readonly Recipe[]): ReadonlyMap<string, Recipe> {
 /** The documents whose results `recipe` uses, each once. */
 function usedBy(recipe: Recipe, named: ReadonlyMap<string, Recipe>): Recipe[] {
   const used = new Set<Recipe>();
-  for (const { path, adapter, place } of [...modelsOf(recipe), ...(recipe.tokenizer?.references ?? [])]) {
+  for (const { path } of [...modelsOf(recipe), ...(recipe.tokenizer?.references ?? [])]) {
     const document = named.get(path);
-    if (document === undefined) continue;
-    if (adapter !== undefined) {
-      throw new LoomweightError({
-        code: "UNSUPPORTED_RECIPE",
-        problem: `an adapter cannot be folded into the document "${path}"`,
-        fix: "Merge that document into a folder first, or fold the adapter into the models it is made from.",
-        ...place,
-      });
-    }
-    used.add(document);
+    if (document !== undefined) used.add(document);
   }
   return [...used];
 }
