@@ -1,7 +1,8 @@
 import { contiguousData, elementCount, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { lazyTensor } from "./inputs.ts";
-import type { Initializer, OnnxModel, OnnxNode, ValueInfo } from "./model.ts";
+import type { Initializer, OnnxFunction, OnnxModel, OnnxNode, ValueInfo } from "./model.ts";
 import { buildOpset } from "./op.ts";
+import { bindBodies, subgraphsOf } from "./rewrite.ts";
 import {
   type Attributes,
   type AttributeValue,
@@ -23,6 +24,10 @@ export interface AssembleOptions {
   readonly outputs: Readonly<Record<string, Value>>;
   /** Default 21. */
   readonly opset?: number;
+  /** Versions of other domains, as an imported graph needs them; default 1 for each domain in use. */
+  readonly opsets?: Readonly<Record<string, number>>;
+  /** Local functions that nodes of an imported graph call. */
+  readonly functions?: readonly OnnxFunction[];
   readonly metadata?: Readonly<Record<string, string>>;
   /** Default { name: "loomweight", version: "" }. */
   readonly producer?: { readonly name: string; readonly version: string };
@@ -32,6 +37,7 @@ export interface AssembleOptions {
 interface Placed {
   readonly node: GraphNode;
   readonly inputs: readonly Source[];
+  readonly captures: readonly (readonly [name: string, source: Source])[];
 }
 
 /** What an input slot refers to. */
@@ -45,7 +51,7 @@ type Source =
  * once, names from the scopes they were built in. The same trace gives the same model.
  */
 export function assemble(options: AssembleOptions): OnnxModel {
-  const opset = options.opset ?? buildOpset;
+  const opset = options.opset ?? options.opsets?.[""] ?? buildOpset;
   const taken = createNames();
   for (const { kind, name = "" } of options.inputs) {
     if (kind === "node" || taken.has(name)) throw duplicateName(name, kind === "node");
@@ -60,7 +66,12 @@ export function assemble(options: AssembleOptions): OnnxModel {
   const { nodes, valueInfo, outputs } = nameAll(options, placed, canonical, weights, taken);
   const domains = new Set(nodes.map((each) => each.domain));
   const opsets: Record<string, number> = { "": opset };
-  for (const domain of [...domains].sort()) if (domain !== "") opsets[domain] = 1;
+  for (const domain of [...domains].sort()) if (domain !== "") opsets[domain] = options.opsets?.[domain] ?? 1;
+  // Bodies and functions may use more domains than the nodes seen here.
+  const hidden = options.functions !== undefined || placed.some(({ node }) => node.captures !== undefined);
+  for (const domain of Object.keys(hidden ? (options.opsets ?? {}) : {})) {
+    if (!Object.hasOwn(opsets, domain)) opsets[domain] = options.opsets?.[domain] ?? 1;
+  }
   return {
     irVersion: 10,
     producer: options.producer ?? { name: "loomweight", version: "" },
@@ -73,7 +84,7 @@ export function assemble(options: AssembleOptions): OnnxModel {
       initializers: weights.initializers,
       valueInfo,
     },
-    functions: [],
+    functions: options.functions ?? [],
     metadata: { ...options.metadata },
   };
 }
@@ -107,12 +118,14 @@ function place(
   };
   const finish = (node: GraphNode) => {
     const inputs = node.inputs.map(source);
+    const captures = Object.entries(node.captures ?? {}).map(([name, value]) => [name, source(value)] as const);
     const key = [
       node.domain,
       node.op,
       attributesKey(node.attributes),
       node.outputs.length,
-      ...inputs.map((each) =>
+      ...captures.map(([name]) => name),
+      ...[...inputs, ...captures.map(([, each]) => each)].map((each) =>
         each.kind === "none" ? "-" : each.kind === "weight" ? `w${each.name}` : `v${numberOf(each.value)}`,
       ),
     ].join("\u0000");
@@ -122,7 +135,7 @@ function place(
       return;
     }
     known.set(key, node);
-    placed.push({ node, inputs });
+    placed.push({ node, inputs, captures });
   };
   for (const output of Object.values(options.outputs)) {
     if (isTensor(output) || output.node === undefined) {
@@ -140,8 +153,9 @@ function place(
         finish(node);
       } else {
         started.add(node);
-        for (let i = node.inputs.length - 1; i >= 0; i--) {
-          const value = node.inputs[i];
+        const operands = operandsOf(node);
+        for (let i = operands.length - 1; i >= 0; i--) {
+          const value = operands[i];
           if (value !== undefined && !isTensor(value) && value.node !== undefined && !finished.has(value.node)) {
             stack.push(value.node);
           }
@@ -155,6 +169,11 @@ function place(
 /** Parameters that are inputs of the graph, by name. */
 function fedParameters(inputs: readonly GraphValue[]): ReadonlyMap<string, GraphValue> {
   return new Map(inputs.filter((each) => each.kind === "parameter").map((each) => [each.name ?? "", each]));
+}
+
+/** All values a node needs: its inputs, and what its bodies take from around it. */
+export function operandsOf(node: GraphNode): readonly (Value | undefined)[] {
+  return node.captures === undefined ? node.inputs : [...node.inputs, ...Object.values(node.captures)];
 }
 
 function nameAll(
@@ -181,7 +200,7 @@ function nameAll(
     const outputs = node.outputs.map((value, index) => {
       const named = names.get(value);
       if (named !== undefined) return named;
-      const made = taken.take(`${name}/output_${index}`);
+      const made = taken.take(value.name ?? `${name}/output_${index}`);
       names.set(value, made);
       valueInfo.set(made, { name: made, dtype: value.dtype, shape: value.shape });
       return made;
@@ -197,6 +216,12 @@ function nameAll(
         : (names.get(value) ?? "");
     const node = { op: "Identity", domain: "", inputs: [from], outputs: [name], attributes: {} };
     nodes.push({ ...node, name: nodeNames.take(`/${name}/Identity`) });
+  }
+  // When all values around the bodies have their names.
+  for (const [index, { node, captures }] of placed.entries()) {
+    if (subgraphsOf(node).length === 0) continue;
+    const bound = new Map(captures.map(([inner, each]) => [inner, sourceName(each, names)]));
+    nodes[index] = { ...nodes[index], attributes: bindBodies(node.attributes, bound, taken) };
   }
   const outputs = Object.entries(options.outputs).map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
   return { nodes, valueInfo, outputs };
@@ -348,7 +373,7 @@ export function inputsOf(values: readonly Value[]): GraphValue[] {
     if (value.kind === "input") inputs.add(value);
     if (value.node === undefined || seen.has(value.node)) continue;
     seen.add(value.node);
-    for (const operand of [...value.node.inputs].reverse()) if (operand !== undefined) stack.push(operand);
+    for (const operand of [...operandsOf(value.node)].reverse()) if (operand !== undefined) stack.push(operand);
   }
   return [...inputs];
 }

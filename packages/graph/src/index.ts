@@ -15,6 +15,16 @@ export { type FoldOptions, foldConstants } from "./fold.ts";
 export { customGradient, stopGradient } from "./gradient/custom.ts";
 export { type GradientOptions, gradient } from "./gradient/gradient.ts";
 export type { GradientCall, GradientRule, GradientTable } from "./gradient/rule.ts";
+export { type ImportedModel, type ImportOptions, importOnnx } from "./import/import-onnx.ts";
+export {
+  type Instance,
+  type InstantiateOptions,
+  instantiate,
+  type ValueSite,
+  valuesOf,
+} from "./import/instantiate.ts";
+export { newestOpset, normalizeModel, normalOpset, oldestOpset } from "./import/normalize.ts";
+export { type Dropout, findParameters, insertDropout, type NamePattern, nameMatcher } from "./import/parameters.ts";
 export { type InferOptions, inferTypes, opsetOf, withInferredTypes } from "./infer.ts";
 export * from "./inputs.ts";
 export { createScratch, type Scratch } from "./lazy-bytes.ts";
@@ -58,7 +68,20 @@ export {
   transpose,
   unsqueeze,
 } from "./ops/shape.ts";
-export * from "./rewrite.ts";
+export {
+  changeGraph,
+  freeValues,
+  type GraphChanges,
+  type GraphIndex,
+  indexGraph,
+  initializer,
+  onnxNode,
+  pruneUnused,
+  redirect,
+  replaceNode,
+  subgraphsOf,
+  usedBy,
+} from "./rewrite.ts";
 export type { CompileOptions, Program, RunOptions, Runtime, State, StateTensor } from "./runtime/runtime.ts";
 export { parametersOf, stateValue } from "./runtime/state-value.ts";
 export { named } from "./scope.ts";

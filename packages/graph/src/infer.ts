@@ -1,7 +1,9 @@
-import { type DType, dtypeFacts, elementCount, LoomweightError } from "@loomweight/tensor";
-import type { OnnxGraph, OnnxModel, OnnxNode, ValueInfo } from "./model.ts";
+import { type DType, dtypeFacts, elementCount, LoomweightError, type Tensor } from "@loomweight/tensor";
+import { controlFlow } from "./infer-bodies.ts";
+import type { Initializer, OnnxGraph, OnnxModel, OnnxNode, ValueInfo } from "./model.ts";
 import { inferTypesOf, type OpTable, type ValueType } from "./op.ts";
 import { findRule, opTables } from "./ops/catalogue.ts";
+import { subgraphsOf } from "./rewrite.ts";
 import type { Dim } from "./value.ts";
 
 export interface InferOptions {
@@ -14,18 +16,47 @@ export interface InferOptions {
 /** Constants up to this many elements are read for the sizes that follow from them. */
 const mostRead = 1024;
 
+/** Small numeric constants of a graph and its bodies, read into memory. */
+export type SmallConstants = ReadonlyMap<Initializer, Tensor>;
+
+/** What inference of every graph of a model shares. */
+export interface InferContext {
+  readonly opsets: OnnxModel["opsets"];
+  readonly tables: Readonly<Record<string, OpTable>>;
+  readonly constants: SmallConstants;
+  readonly strict: boolean;
+}
+
+/** Types of the values that a graph sees: its own, and those around it. */
+export interface TypeScope {
+  readonly own: Map<string, ValueType>;
+  readonly outer?: TypeScope;
+}
+
+export function typeIn(scope: TypeScope | undefined, name: string): ValueType | undefined {
+  for (let at = scope; at !== undefined; at = at.outer) {
+    const found = at.own.get(name);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
 /**
  * dtype and shape of every value of an imported model that can be told: from the ops' rules, else from the types the
- * file records. Small constants are read, weights are not.
+ * file records. Small constants are read, weights are not. Bodies of If, Loop and Scan are looked into.
  */
 export async function inferTypes(
   model: OnnxModel,
   options: InferOptions = {},
 ): Promise<ReadonlyMap<string, ValueType>> {
-  const tables = { ...opTables(), ...options.tables };
-  const types = new Map<string, ValueType>();
-  await inferGraph(model.graph, model.opsets, tables, types, options.strict ?? false);
-  return types;
+  const constants = await readSmallConstants(model.graph);
+  const context = {
+    opsets: model.opsets,
+    tables: { ...opTables(), ...options.tables },
+    constants,
+    strict: options.strict ?? false,
+  };
+  return inferGraph(model.graph, context).own;
 }
 
 /** The model with the inferred types recorded. */
@@ -41,64 +72,94 @@ export async function withInferredTypes(model: OnnxModel, options: InferOptions 
   return { ...model, graph: { ...model.graph, valueInfo } };
 }
 
-async function inferGraph(
+/** Reads the initializers of a graph and its bodies whose elements sizes may follow from. */
+export async function readSmallConstants(graph: OnnxGraph): Promise<SmallConstants> {
+  const found = new Map<Initializer, Tensor>();
+  await readInto(graph, found);
+  return found;
+}
+
+async function readInto(graph: OnnxGraph, into: Map<Initializer, Tensor>): Promise<void> {
+  for (const each of graph.initializers.values()) {
+    if (isNumeric(each.dtype) && elementCount(each.shape) <= mostRead) into.set(each, await each.data.read());
+  }
+  for (const node of graph.nodes) for (const inner of subgraphsOf(node)) await readInto(inner, into);
+}
+
+/**
+ * Types of the values of a graph. `given` are those of its inputs where the caller knows more than the file says, as
+ * for the body of a Loop.
+ */
+export function inferGraph(
   graph: OnnxGraph,
-  opsets: OnnxModel["opsets"],
-  tables: Readonly<Record<string, OpTable>>,
-  types: Map<string, ValueType>,
-  strict: boolean,
-): Promise<void> {
+  context: InferContext,
+  outer?: TypeScope,
+  given?: readonly (ValueType | undefined)[],
+): TypeScope {
+  const scope: TypeScope = { own: new Map(), outer };
+  const types = scope.own;
   const declared = new Map<string, ValueInfo>(graph.valueInfo);
   for (const each of graph.outputs) declared.set(each.name, each);
-  for (const { name, dtype, shape } of graph.inputs) {
-    if (dtype !== undefined && shape !== undefined) types.set(name, { dtype, shape });
+  const inputs = new Set<string>();
+  for (const [index, { name, dtype, shape }] of graph.inputs.entries()) {
+    inputs.add(name);
+    const known = given?.[index];
+    if (known !== undefined) types.set(name, known);
+    else if (dtype !== undefined && shape !== undefined) types.set(name, { dtype, shape });
   }
-  for (const { name, dtype, shape, data } of graph.initializers.values()) {
-    const overridable = graph.inputs.some((each) => each.name === name);
-    const small = isNumeric(dtype) && elementCount(shape) <= mostRead && !overridable;
-    types.set(name, small ? { dtype, shape, tensor: await data.read() } : { dtype, shape });
+  for (const each of graph.initializers.values()) {
+    const { name, dtype, shape } = each;
+    const tensor = inputs.has(name) ? undefined : context.constants.get(each);
+    types.set(name, tensor === undefined ? { dtype, shape } : { dtype, shape, tensor });
   }
   for (const node of graph.nodes) {
-    const found = inferNode(node, opsets, tables, types, strict);
+    const found = inferNode(node, context, scope);
     for (const [index, name] of node.outputs.entries()) {
-      const type = merge(found?.[index], declared.get(name));
+      const type = mergeType(found?.[index], declared.get(name));
       if (name !== "" && type !== undefined) types.set(name, type);
     }
   }
+  return scope;
 }
 
 const isNumeric = (dtype: DType): boolean => !["text", "packed", "complex"].includes(dtypeFacts[dtype].kind);
 
-function inferNode(
+/** Types of a node's outputs; undefined, or holes, where they cannot be told. */
+export function inferNode(
   node: OnnxNode,
-  opsets: OnnxModel["opsets"],
-  tables: Readonly<Record<string, OpTable>>,
-  types: ReadonlyMap<string, ValueType>,
-  strict: boolean,
-): readonly ValueType[] | undefined {
-  const rule = findRule(tables, node.domain, node.op);
-  const inputs = node.inputs.map((name) => (name === "" ? undefined : types.get(name)));
-  if (rule === undefined || node.inputs.some((name, index) => name !== "" && inputs[index] === undefined))
-    return undefined;
-  const opset = opsetOf(opsets, node.domain);
+  context: InferContext,
+  scope: TypeScope,
+): readonly (ValueType | undefined)[] | undefined {
+  const inputs = node.inputs.map((name) => (name === "" ? undefined : typeIn(scope, name)));
   try {
+    if (isStandard(node.domain) && Object.hasOwn(controlFlow, node.op)) {
+      return controlFlow[node.op](node, inputs, context, scope);
+    }
+    const rule = findRule(context.tables, node.domain, node.op);
+    const open = node.inputs.some((name, index) => name !== "" && inputs[index] === undefined);
+    if (rule === undefined || open) return undefined;
+    const opset = opsetOf(context.opsets, node.domain);
     const { op, domain, attributes, name } = node;
     return inferTypesOf(rule, { op, domain, attributes, name, inputs, outputs: node.outputs.length, opset });
   } catch (cause) {
     // Rules follow the newest opsets: a form of an old one that they do not know leaves the type open.
-    if (strict || !(cause instanceof LoomweightError)) throw cause;
+    if (context.strict || !(cause instanceof LoomweightError)) throw cause;
     return undefined;
   }
 }
 
+export const isStandard = (domain: string): boolean => domain === "" || domain === "ai.onnx";
+
 /** Version of a domain that a model imports; 1 where it imports none. */
 export function opsetOf(opsets: OnnxModel["opsets"], domain: string): number {
-  const standard = domain === "" || domain === "ai.onnx";
-  return (standard ? (opsets[""] ?? opsets["ai.onnx"]) : opsets[domain]) ?? 1;
+  return (isStandard(domain) ? (opsets[""] ?? opsets["ai.onnx"]) : opsets[domain]) ?? 1;
 }
 
 /** What was inferred, with the sizes it leaves open taken from what the file records. */
-function merge(inferred: ValueType | undefined, declared: ValueInfo | undefined): ValueType | undefined {
+export function mergeType(
+  inferred: ValueType | undefined,
+  declared: Pick<ValueInfo, "dtype" | "shape"> | undefined,
+): ValueType | undefined {
   if (inferred === undefined) {
     if (declared?.dtype === undefined || declared.shape === undefined) return undefined;
     return { dtype: declared.dtype, shape: declared.shape };

@@ -133,8 +133,7 @@ export function apply(
   if (rule.evaluate !== undefined && values.every((value) => value === undefined || isTensor(value))) {
     return evaluateCall(rule, { ...call, inputs: values as (Tensor | undefined)[] }, types);
   }
-  if (types.every(hasKnownValue)) return types.map(tensorOfKnown);
-  return makeNode({ ...call, inputs: values }, types);
+  return knownTensors(types) ?? makeNode({ ...call, inputs: values }, types);
 }
 
 /** As `apply`, for ops with one output. */
@@ -209,17 +208,19 @@ export function typeOf(value: Value): ValueType {
   return { dtype: value.dtype, shape: value.shape, known: value.known };
 }
 
-/** Adds a node to the trace: its outputs, as values. */
+/** Adds a node to the trace: its outputs, as values; `names` are those they had in a file. */
 export function makeNode(
   node: {
     op: string;
     domain: string;
     inputs: readonly (Value | undefined)[];
     attributes: Attributes;
+    captures?: Readonly<Record<string, Value>>;
     name?: string;
     backward?: Backward;
   },
   types: readonly ValueType[],
+  names: readonly (string | undefined)[] = [],
 ): readonly GraphValue[] {
   const outputs: GraphValue[] = [];
   const made = {
@@ -227,17 +228,27 @@ export function makeNode(
     domain: node.domain,
     inputs: node.inputs,
     attributes: node.attributes,
+    ...(node.captures === undefined ? {} : { captures: node.captures }),
     name: node.name,
     outputs,
     ...(node.backward === undefined ? {} : { backward: node.backward }),
   };
   for (const [output, { dtype, shape, known }] of types.entries()) {
-    outputs.push({ kind: "node", dtype, shape, node: made, output, ...(known === undefined ? {} : { known }) });
+    const name = names[output];
+    outputs.push({
+      kind: "node",
+      dtype,
+      shape,
+      node: made,
+      output,
+      ...(known === undefined ? {} : { known }),
+      ...(name === undefined ? {} : { name }),
+    });
   }
   return outputs;
 }
 
-function withoutTrailing(values: readonly (Value | undefined)[]): readonly (Value | undefined)[] {
+export function withoutTrailing(values: readonly (Value | undefined)[]): readonly (Value | undefined)[] {
   let length = values.length;
   while (length > 0 && values[length - 1] === undefined) length--;
   return values.slice(0, length);
@@ -259,6 +270,11 @@ export function scalarOf(value: number, dtype: DType, where = "scalar"): Tensor 
 /** int64 vector, as shapes, axes and pads are written. */
 export function int64Vector(values: readonly (number | bigint)[]): Tensor<"int64"> {
   return fromData("int64", BigInt64Array.from(values, BigInt), [values.length]);
+}
+
+/** Results whose elements follow from static shapes; undefined unless all do. */
+export function knownTensors(types: readonly ValueType[]): readonly Tensor[] | undefined {
+  return types.every(hasKnownValue) ? types.map(tensorOfKnown) : undefined;
 }
 
 function hasKnownValue(type: ValueType): boolean {

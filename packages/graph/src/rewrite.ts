@@ -48,7 +48,7 @@ export function usedBy(node: OnnxNode): string[] {
 }
 
 /** Bodies of If, Loop and Scan. */
-export function subgraphsOf(node: OnnxNode): readonly OnnxGraph[] {
+export function subgraphsOf(node: { readonly attributes: Attributes }): readonly OnnxGraph[] {
   return Object.values(node.attributes).flatMap((each) =>
     each.type === "graph" ? [each.value] : each.type === "graphs" ? each.value : [],
   );
@@ -56,8 +56,7 @@ export function subgraphsOf(node: OnnxNode): readonly OnnxGraph[] {
 
 /** Values that a graph uses but does not define. */
 export function freeValues(graph: OnnxGraph): string[] {
-  const own = new Set([...graph.inputs.map((each) => each.name), ...graph.initializers.keys()]);
-  for (const node of graph.nodes) for (const name of node.outputs) own.add(name);
+  const own = ownNames(graph);
   const used = [...graph.nodes.flatMap(usedBy), ...graph.outputs.map((each) => each.name)];
   return used.filter((name) => !own.has(name));
 }
@@ -112,16 +111,82 @@ function redirectNode(node: OnnxNode, names: ReadonlyMap<string, string>): OnnxN
   if (subgraphsOf(node).length === 0) {
     return inputs.every((name, index) => name === node.inputs[index]) ? node : { ...node, inputs };
   }
-  const attributes = Object.fromEntries(
-    Object.entries(node.attributes).map(([key, each]) => {
-      if (each.type === "graph") return [key, { ...each, value: redirectInside(each.value, names) }];
-      if (each.type === "graphs") {
-        return [key, { ...each, value: each.value.map((inner) => redirectInside(inner, names)) }];
-      }
+  return { ...node, inputs, attributes: mapBodies(node.attributes, (inner) => redirectInside(inner, names)) };
+}
+
+/** Attributes with every graph among them changed. */
+export function mapBodies(attributes: Attributes, change: (body: OnnxGraph) => OnnxGraph): Attributes {
+  return Object.fromEntries(
+    Object.entries(attributes).map(([key, each]) => {
+      if (each.type === "graph") return [key, { ...each, value: change(each.value) }];
+      if (each.type === "graphs") return [key, { ...each, value: each.value.map(change) }];
       return [key, each];
     }),
   );
-  return { ...node, inputs, attributes };
+}
+
+/**
+ * Bodies with what they take from around them called by other names. Own values, at any depth, whose names are taken
+ * outside get others: ONNX lets no name stand for two values.
+ */
+export function bindBodies(
+  attributes: Attributes,
+  names: ReadonlyMap<string, string>,
+  taken: Pick<ReadonlySet<string>, "has">,
+): Attributes {
+  return mapBodies(attributes, (body) => {
+    const own = ownNames(body);
+    const clashes = [...own].filter((name) => taken.has(name));
+    const fresh = createNames([...own, ...names.keys()]);
+    const free = (name: string) => {
+      let made = fresh.take(name);
+      while (taken.has(made)) made = fresh.take(name);
+      return made;
+    };
+    const apart = clashes.length === 0 ? body : renameOwn(body, new Map(clashes.map((name) => [name, free(name)])));
+    const nodes = apart.nodes.map((node) =>
+      subgraphsOf(node).length === 0
+        ? node
+        : { ...node, attributes: bindBodies(node.attributes, new Map<string, string>(), taken) },
+    );
+    return redirectInside({ ...apart, nodes }, names);
+  });
+}
+
+/** A body whose own values have other names, where they are made and where they are used. */
+function renameOwn(graph: OnnxGraph, names: ReadonlyMap<string, string>): OnnxGraph {
+  const renamed = <T extends { readonly name: string }>(each: T): T => ({
+    ...each,
+    name: names.get(each.name) ?? each.name,
+  });
+  const keyed = <T extends { readonly name: string }>(map: ReadonlyMap<string, T>) =>
+    new Map([...map.values()].map((each) => [names.get(each.name) ?? each.name, renamed(each)]));
+  const nodes = redirect(graph, names).nodes.map((node) => ({
+    ...node,
+    outputs: node.outputs.map((name) => names.get(name) ?? name),
+  }));
+  return {
+    ...graph,
+    nodes,
+    inputs: graph.inputs.map(renamed),
+    outputs: graph.outputs.map(renamed),
+    initializers: keyed(graph.initializers),
+    valueInfo: keyed(graph.valueInfo),
+  };
+}
+
+function ownNames(graph: OnnxGraph): Set<string> {
+  const names = new Set([...graph.inputs.map((each) => each.name), ...graph.initializers.keys()]);
+  for (const node of graph.nodes) for (const name of node.outputs) names.add(name);
+  return names;
+}
+
+/** Names that the bodies of a node give to values of their own, at any depth. */
+export function namesInBodies(node: { readonly attributes: Attributes }): string[] {
+  return subgraphsOf(node).flatMap((body) => [
+    ...ownNames(body),
+    ...body.nodes.flatMap((inner) => namesInBodies(inner)),
+  ]);
 }
 
 /** A body's own values hide those outside of the same name. */

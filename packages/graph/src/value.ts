@@ -24,7 +24,7 @@ export interface GraphValue {
   readonly kind: "input" | "parameter" | "node";
   readonly dtype: DType;
   readonly shape: readonly Dim[];
-  /** Inputs and parameters carry their name; node outputs get theirs when the model is assembled, or from `name`. */
+  /** Inputs and parameters carry their name, imported values that of the file; others get one when the model is assembled. */
   readonly name?: string;
   /** kind "parameter". */
   readonly data?: LazyTensor;
@@ -42,6 +42,8 @@ export interface GraphNode {
   /** undefined = an optional input left out. */
   readonly inputs: readonly (Value | undefined)[];
   readonly attributes: Readonly<Record<string, AttributeValue>>;
+  /** What the bodies of an If, Loop or Scan take from around them, by the names they use for it. */
+  readonly captures?: Readonly<Record<string, Value>>;
   /** Scope and name given where it was built: "/layers.0/attn/q_proj". */
   readonly name?: string;
   readonly outputs: readonly GraphValue[];

@@ -112,7 +112,7 @@ export function decodeGraph(
   };
 }
 
-function decodeNode(cursor: Cursor, context: DecodeContext): OnnxNode {
+export function decodeNode(cursor: Cursor, context: DecodeContext): OnnxNode {
   const inputs: string[] = [];
   const outputs: string[] = [];
   const attributes: Record<string, AttributeValue> = Object.create(null);
@@ -158,7 +158,7 @@ interface AttributeParts {
   readonly graphs: OnnxGraph[];
 }
 
-function decodeAttribute(cursor: Cursor, context: DecodeContext): [name: string, value: AttributeValue] {
+export function decodeAttribute(cursor: Cursor, context: DecodeContext): [name: string, value: AttributeValue] {
   const whole = cursor.bytes.subarray(cursor.at, cursor.end);
   const parts: AttributeParts = {
     type: 0,

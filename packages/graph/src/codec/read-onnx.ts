@@ -18,6 +18,7 @@ import {
 import type { LazyTensor } from "../value.ts";
 import { fileBytes, tensorFromBytes } from "./codes.ts";
 import { decodeGraph, initializerOf, recordData } from "./decode.ts";
+import { decodeOpset } from "./opset.ts";
 import { type ScannedTensor, scanModel } from "./scan.ts";
 import { decodeEntry, decodeTensor, type TensorRecord, tensorOfRecord } from "./tensor-proto.ts";
 import { collectUnknown } from "./unknown.ts";
@@ -187,21 +188,6 @@ function decodeModelFields(cursor: Cursor): Omit<OnnxModel, "graph"> {
 /** An own property whatever its name, "__proto__" included. */
 function define<T>(target: Record<string, T>, key: string, value: T): void {
   Object.defineProperty(target, key, { value, enumerable: true, configurable: true, writable: true });
-}
-
-function decodeOpset(cursor: Cursor): [domain: string, version: number] {
-  let domain = "";
-  let version = 0;
-  for (let field = readTag(cursor); field !== undefined; field = readTag(cursor)) {
-    if (field.number === 1) {
-      expectType(cursor, field, lengthType);
-      domain = readText(cursor);
-    } else {
-      expectType(cursor, field, varintType);
-      version = readInteger(cursor);
-    }
-  }
-  return [domain, version];
 }
 
 function functionName(cursor: Cursor): { name: string; domain: string } {

@@ -1,0 +1,77 @@
+import type { DType, Tensor } from "@loomweight/tensor";
+import { type InferOptions, readSmallConstants, type SmallConstants } from "../infer.ts";
+import { parameter } from "../inputs.ts";
+import type { Initializer, OnnxGraph, OnnxModel, ValueInfo } from "../model.ts";
+import { subgraphsOf, usedBy } from "../rewrite.ts";
+import type { GraphValue } from "../value.ts";
+import { normalizeModel } from "./normalize.ts";
+
+/** A model that `instantiate` can call, any number of times: nothing is left to read but its weights. */
+export interface ImportedModel {
+  /** Normalised: one opset, functions inlined. */
+  readonly model: OnnxModel;
+  /** What a caller must give: inputs without a default. */
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+  /** Weights by name, as values of a graph; read when that graph is written. */
+  readonly parameters: ReadonlyMap<string, GraphValue>;
+  /** Small integers (shapes, axes, indices) and numbers that say how an op works (scales of a Resize, …), in memory. */
+  readonly constants: ReadonlyMap<string, Tensor>;
+  /** All small constants, those inside bodies too. */
+  readonly small: SmallConstants;
+}
+
+export interface ImportOptions extends Pick<InferOptions, "tables"> {
+  /** Which initializers are weights, beyond the default: floats that are operands, and large tensors of any dtype. */
+  readonly isParameter?: (initializer: Initializer) => boolean | undefined;
+}
+
+/**
+ * Prepares a model for `instantiate`: brings it to one opset (see `normalizeModel`) and reads its small constants.
+ * Throws `UNSUPPORTED_OPSET`, `UNSUPPORTED_OP`, `INVALID_GRAPH`.
+ */
+export async function importOnnx(model: OnnxModel, options: ImportOptions = {}): Promise<ImportedModel> {
+  const normal = await normalizeModel(model);
+  const { graph } = normal;
+  const small = await readSmallConstants(graph);
+  const given = new Set(graph.initializers.keys());
+  const settings = settingsOf(graph);
+  const parameters = new Map<string, GraphValue>();
+  const constants = new Map<string, Tensor>();
+  for (const [name, each] of graph.initializers) {
+    const tensor = small.get(each);
+    const weight = options.isParameter?.(each) ?? (tensor === undefined || (isReal(each.dtype) && !settings.has(name)));
+    if (weight || tensor === undefined) parameters.set(name, parameter(name, each.data));
+    else constants.set(name, tensor);
+  }
+  const inputs = graph.inputs.filter((each) => !given.has(each.name));
+  return { model: normal, inputs, outputs: graph.outputs, parameters, constants, small };
+}
+
+const isReal = (dtype: DType): boolean => dtype.startsWith("float") || dtype === "bfloat16" || dtype === "complex64";
+
+/** Inputs of these ops that say how to compute: no model learns them, and types follow from them. */
+const settingInputs: Readonly<Record<string, readonly number[]>> = {
+  Resize: [1, 2, 3],
+  Upsample: [1],
+  Range: [0, 1, 2],
+  OneHot: [1, 2],
+  Dropout: [1, 2],
+  Clip: [1, 2],
+  Pad: [1, 2, 3],
+  NonMaxSuppression: [2, 3, 4],
+  MelWeightMatrix: [0, 1, 2, 3, 4],
+};
+
+/** Initializers that are used as settings only. */
+function settingsOf(graph: OnnxGraph): Set<string> {
+  const settings = new Set<string>();
+  const operands = new Set<string>(graph.outputs.map((each) => each.name));
+  for (const node of graph.nodes) {
+    const places = node.domain === "" && Object.hasOwn(settingInputs, node.op) ? settingInputs[node.op] : [];
+    for (const [index, name] of node.inputs.entries()) (places.includes(index) ? settings : operands).add(name);
+    if (subgraphsOf(node).length > 0) for (const name of usedBy(node)) operands.add(name);
+  }
+  for (const name of operands) settings.delete(name);
+  return settings;
+}
