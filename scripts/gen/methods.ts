@@ -39,7 +39,7 @@ async function readMethod(directory: string, file: string): Promise<MethodEntry>
   const module = (await import(pathToFileURL(join(directory, `${file}.ts`)).href)) as Record<string, unknown>;
   const found = Object.entries(module).filter(([, value]) => (value as { name?: unknown } | null)?.name === file);
   const definition = found[0]?.[1];
-  if (found.length !== 1 || typeof definition !== "object" || definition === null) {
+  if (found.length !== 1 || !["object", "function"].includes(typeof definition) || definition === null) {
     throw new Error(`${join(directory, file)}.ts: must export one definition named "${file}", found ${found.length}`);
   }
   const { source, summary, options, inputOptions } = definition as Partial<MethodEntry>;

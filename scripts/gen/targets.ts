@@ -15,9 +15,10 @@ export interface Target {
 
 /** Everything that `pnpm gen` writes, each to be made on its own: one that cannot be made does not stop the others. */
 export async function generatedTargets(): Promise<(() => Target)[]> {
-  const [merge, adapters, shift, families] = await Promise.all([
+  const [merge, adapters, optim, shift, families] = await Promise.all([
     readMethods("merge"),
     readMethods("adapters"),
+    readMethods("optim"),
     readMethods("shift"),
     readMethods("models", "families"),
   ]);
@@ -45,6 +46,17 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
         type: "AdapterMethod",
         typeFrom: "./define.ts",
         says: "Every adapter method of this package, by name.",
+      }),
+    () => marked("packages/optim/README.md", { methods: methodTable(optim) }),
+    () => indexTarget("optim", optim),
+    () =>
+      listTarget(optim, {
+        path: "packages/optim/src/optimizer-list.ts",
+        from: "methods",
+        name: "optimizers",
+        type: "AnyOptimizerMethod",
+        typeFrom: "./define.ts",
+        says: "Every optimizer of this package, by name.",
       }),
     () => marked("packages/shift/README.md", { methods: methodTable(shift) }),
     () => indexTarget("shift", shift),

@@ -2,6 +2,7 @@ export { type Adapter, type AdaptOptions, adapt } from "./adapt.ts";
 export { type AffinityKind, type AffinityOptions, affinityMatrix } from "./affinity.ts";
 export * from "./define.ts";
 // methods:begin, written by `pnpm gen`
+export { lame } from "./methods/lame.ts";
 // methods:end
 export { correctPredictions, type LameOptions, type LameResult, lame, lameObjective } from "./methods/lame.ts";
 export { type Rows, rowsOf } from "./rows.ts";

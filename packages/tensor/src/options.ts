@@ -86,6 +86,10 @@ export const positive = (initial: number | undefined, description: string) =>
 export const nonNegative = (initial: number | undefined, description: string) =>
   numeric("number", initial, description, "a number of at least 0", (x) => x >= 0);
 
+/** 0 <= x < 1: a decay rate of a moving average. */
+export const belowOne = (initial: number | undefined, description: string) =>
+  numeric("number", initial, description, "a number of at least 0 and below 1", (x) => x >= 0 && x < 1);
+
 /** A whole number within bounds. */
 export function integer(
   initial: number | undefined,

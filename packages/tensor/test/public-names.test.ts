@@ -7,6 +7,7 @@ test("the public names are these: a change of the interface shows here", () => {
       "LoomweightError",
       "allClose",
       "allocate",
+      "belowOne",
       "boolean",
       "broadcast",
       "broadcastShapes",
