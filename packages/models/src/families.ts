@@ -1,5 +1,7 @@
 // Written by `pnpm gen` from the files in families/.
 import { bert } from "./families/bert.ts";
+import { distilbert } from "./families/distilbert.ts";
+import { electra } from "./families/electra.ts";
 import { gemma } from "./families/gemma.ts";
 import { gemma2 } from "./families/gemma2.ts";
 import { gemma3 } from "./families/gemma3.ts";
@@ -8,11 +10,14 @@ import { gpt2 } from "./families/gpt2.ts";
 import { granite } from "./families/granite.ts";
 import { llama } from "./families/llama.ts";
 import { mistral } from "./families/mistral.ts";
+import { modernbert } from "./families/modernbert.ts";
+import { mpnet } from "./families/mpnet.ts";
 import { olmo2 } from "./families/olmo2.ts";
 import { phi } from "./families/phi.ts";
 import { phi3 } from "./families/phi3.ts";
 import { qwen2 } from "./families/qwen2.ts";
 import { qwen3 } from "./families/qwen3.ts";
+import { roberta } from "./families/roberta.ts";
 import { smollm3 } from "./families/smollm3.ts";
 import { vit } from "./families/vit.ts";
 import type { AnyFamily } from "./family.ts";
@@ -20,6 +25,8 @@ import type { AnyFamily } from "./family.ts";
 /** Every family that is built. */
 export const families: readonly AnyFamily[] = [
   bert,
+  distilbert,
+  electra,
   gemma,
   gemma2,
   gemma3,
@@ -28,11 +35,14 @@ export const families: readonly AnyFamily[] = [
   granite,
   llama,
   mistral,
+  modernbert,
+  mpnet,
   olmo2,
   phi,
   phi3,
   qwen2,
   qwen3,
+  roberta,
   smollm3,
   vit,
 ];

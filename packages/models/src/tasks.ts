@@ -1,18 +1,21 @@
 /** What an exported graph is for: it fixes the graph's inputs and outputs. Names are those of transformers.js' pipelines. */
-export type Task =
-  | "text-generation"
-  | "fill-mask"
-  | "text-classification"
-  | "feature-extraction"
-  | "image-classification";
+export type Task = (typeof taskNames)[number];
 
-export const tasks: readonly Task[] = [
+const taskNames = [
   "text-generation",
+  "text2text-generation",
+  "automatic-speech-recognition",
   "fill-mask",
   "text-classification",
+  "token-classification",
+  "question-answering",
   "feature-extraction",
   "image-classification",
-];
+  "image-feature-extraction",
+  "zero-shot-image-classification",
+] as const;
+
+export const tasks: readonly Task[] = taskNames;
 
 export function isTask(name: string): name is Task {
   return (tasks as readonly string[]).includes(name);

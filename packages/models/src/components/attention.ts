@@ -169,32 +169,61 @@ function attendFused(
   return { output, present: { key: presentKey, value: presentValue } };
 }
 
-export interface EncoderAttentionOptions {
+export interface EncoderAttentionOptions extends Omit<AttendOptions, "headDim"> {
   readonly hiddenSize: number;
-  readonly heads: number;
-  /** Bias on query, key, value. */
-  readonly bias: boolean;
-  /** int64 [batch, sequence]: 1 = real; default all. */
-  readonly attentionMask?: Value;
+  /** Bias on query, key, value; one flag for all, or one for each. */
+  readonly bias: boolean | readonly [query: boolean, key: boolean, value: boolean];
+  /** Names of the projections; default query, key, value. */
+  readonly names?: readonly [query: string, key: string, value: string];
+  /** What keys and values are made from; default x itself. */
+  readonly source?: Value;
 }
 
 /**
- * Self-attention over a whole sequence: x [batch, sequence, hidden] → the same shape, before the output projection.
- * Vaswani et al. 2017, arXiv:1706.03762, §3.2. Weights query, key, value.
+ * Attention over a whole sequence: x [batch, sequence, hidden] → the same shape, before the output projection.
+ * Vaswani et al. 2017, arXiv:1706.03762, §3.2.
  */
 export function selfAttention(module: Module, x: Value, options: EncoderAttentionOptions): Value {
-  const { hiddenSize, heads, bias, attentionMask } = options;
-  const headDim = hiddenSize / heads;
-  const project = (name: string) => linear(module, name, x, { inFeatures: hiddenSize, outFeatures: hiddenSize, bias });
-  const [query, key, value] = [project("query"), project("key"), project("value")];
+  const { hiddenSize, heads, bias, names = ["query", "key", "value"], source = x } = options;
+  const [query, key, value] = names.map((name, i) => {
+    const shape = { inFeatures: hiddenSize, outFeatures: hiddenSize, bias: typeof bias === "boolean" ? bias : bias[i] };
+    return linear(module, name, i === 0 ? x : source, shape);
+  });
+  return attend(module, { query, key, value }, { ...options, headDim: hiddenSize / heads });
+}
+
+export interface AttendOptions {
+  readonly heads: number;
+  readonly headDim: number;
+  /** Scores are multiplied by it; default 1 / sqrt(headDim). */
+  readonly scale?: number;
+  /** int64 [batch, keys]: 1 = real; default all. */
+  readonly attentionMask?: Value;
+  /** Added to the scores: [batch or 1, heads or 1, queries, keys]. */
+  readonly scoreBias?: Value;
+}
+
+/** softmax(q · kᵀ · scale + bias) · v for query, key, value [batch, tokens, heads · headDim] → the query's shape. */
+export function attend(module: Module, { query, key, value }: QueryKeyValue, options: AttendOptions): Value {
+  const { heads, headDim, scale = 1 / Math.sqrt(headDim), attentionMask, scoreBias } = options;
+  const padding = () => (attentionMask === undefined ? undefined : paddingBias(attentionMask, module.weights.dtype));
+  const sum = (a: Value | undefined, b: Value | undefined) => (a === undefined ? b : b === undefined ? a : add(a, b));
   if (module.fuse === "onnxruntime") {
+    if (scoreBias !== undefined) {
+      return multiHeadAttention(query, key, value, { heads, scale, attentionBias: sum(scoreBias, padding()) }).output;
+    }
     const keyPaddingMask = attentionMask === undefined ? undefined : cast(attentionMask, "int32");
-    return multiHeadAttention(query, key, value, { heads, keyPaddingMask }).output;
+    return multiHeadAttention(query, key, value, { heads, scale, keyPaddingMask }).output;
   }
-  const byHead = (flat: Value, perm: readonly number[]) => transpose(reshape(flat, [0, 0, heads, headDim]), perm);
-  const scaled = mul(byHead(query, [0, 2, 1, 3]), 1 / Math.sqrt(headDim));
-  const scores = matMul(scaled, byHead(key, [0, 2, 3, 1])); // [batch, heads, sequence, sequence]
-  const biased = attentionMask === undefined ? scores : add(scores, paddingBias(attentionMask, module.weights.dtype));
-  const mixed = matMul(softmax(biased, -1), byHead(value, [0, 2, 1, 3]));
-  return reshape(transpose(mixed, [0, 2, 1, 3]), [0, 0, hiddenSize]);
+  const byHead = (flat: Value, perm: readonly number[]) => transpose(splitHeads(flat, heads, headDim), perm);
+  const scaled = scale === 1 ? byHead(query, [0, 2, 1, 3]) : mul(byHead(query, [0, 2, 1, 3]), scale);
+  const scores = matMul(scaled, byHead(key, [0, 2, 3, 1])); // [batch, heads, queries, keys]
+  const bias = sum(scoreBias, padding());
+  const mixed = matMul(softmax(bias === undefined ? scores : add(scores, bias), -1), byHead(value, [0, 2, 1, 3]));
+  return joinHeads(mixed, heads * headDim);
+}
+
+/** [batch, heads, tokens, headDim] → [batch, tokens, heads · headDim] */
+export function joinHeads(x: Value, size: number): Value {
+  return reshape(transpose(x, [0, 2, 1, 3]), [0, 0, size]);
 }

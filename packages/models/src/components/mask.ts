@@ -2,6 +2,7 @@ import {
   and,
   cast,
   greater,
+  greaterOrEqual,
   lessOrEqual,
   range,
   shapeOf,
@@ -41,6 +42,14 @@ export function causalBias({ attentionMask, inputIds, window, dtype }: CausalBia
 /** Score bias of an encoder, [batch, 1, 1, sequence]: every query sees every real key. */
 export function paddingBias(attentionMask: Value, dtype: ComputeDType): Value {
   return biasOf(realKeys(attentionMask), dtype);
+}
+
+/** Score bias of an encoder whose queries see the real keys at most `distance` columns away: [batch, 1, sequence, sequence]. */
+export function nearbyBias(attentionMask: Value, distance: number, dtype: ComputeDType): Value {
+  const columns = range(int32(0), length(attentionMask), int32(1));
+  const ahead = sub(columns, unsqueeze(columns, [1])); // key − query
+  const near = and(lessOrEqual(ahead, int32(distance)), greaterOrEqual(ahead, int32(-distance)));
+  return biasOf(and(near, realKeys(attentionMask)), dtype);
 }
 
 /** Size of axis 1, as an int32 scalar: comparisons of 64-bit integers have no kernel on GPUs. */

@@ -17,11 +17,22 @@ export interface NormOptions {
   readonly epsilon: number;
 }
 
+export interface LayerNormOptions extends NormOptions {
+  /** Whether there is a bias; default true. */
+  readonly bias?: boolean;
+}
+
 /** LayerNorm over the last axis: (x − mean) / sqrt(var + ε) · weight + bias. Ba et al. 2016, arXiv:1607.06450. */
-export function layerNorm(parent: Module, name: string, x: Value, { size, epsilon }: NormOptions): Value {
-  return inside(parent, name, (module) =>
-    layerNormalization(x, weight(module, "weight", [size]), weight(module, "bias", [size]), { axis: -1, epsilon }),
-  );
+export function layerNorm(
+  parent: Module,
+  name: string,
+  x: Value,
+  { size, epsilon, bias = true }: LayerNormOptions,
+): Value {
+  return inside(parent, name, (module) => {
+    const shift = bias ? weight(module, "bias", [size]) : undefined;
+    return layerNormalization(x, weight(module, "weight", [size]), shift, { axis: -1, epsilon });
+  });
 }
 
 /**
