@@ -38,4 +38,6 @@ export { optimizers } from "./optimizer-list.ts";
 export { isMatrix, isVector, type ParameterPattern } from "./pattern.ts";
 export { type ParameterCall, type ParameterRule, perParameter, stateName } from "./per-parameter.ts";
 export { type Projection, projectScaleInvariant } from "./projection.ts";
+export { scheduleMomentum } from "./schedule-momentum.ts";
+export * from "./schedules/index.ts";
 export type { AfterCall, GradientTransform, ParameterTransform } from "./transform.ts";

@@ -8,22 +8,25 @@ export function initBuffer(parameter: Tensor, momentum: number): Record<string, 
 }
 
 /**
- * Momentum as torch's SGD has it: b ← momentum b + share g; the direction is b, with Nesterov g + momentum b, without
- * momentum g. `share` is a scalar: 1 at the first step, 1 − dampening afterwards (see `bufferShare`).
+ * Momentum as torch's SGD has it: b ← momentum b + share g; the direction is b, with Nesterov g + momentum b. Without
+ * `buffered` the direction is g. Momentum and share are scalars of the step: see `momentumScalars`.
  */
 export function heavyBall(
   gradient: Value,
   state: Readonly<Record<string, Value>>,
-  share: Value,
-  { momentum, nesterov }: { readonly momentum: number; readonly nesterov: boolean },
+  { momentum, share }: Readonly<Record<string, Value>>,
+  { buffered, nesterov }: { readonly buffered: boolean; readonly nesterov: boolean },
 ): { direction: Value; state: Record<string, Value> } {
-  if (momentum === 0) return { direction: gradient, state: {} };
+  if (!buffered) return { direction: gradient, state: {} };
   const buffer = add(mul(state.momentum_buffer, momentum), mul(gradient, share));
   const direction = nesterov ? add(gradient, mul(buffer, momentum)) : buffer;
   return { direction, state: { momentum_buffer: buffer } };
 }
 
-/** Share of the gradient that enters the buffer: the first buffer is the gradient itself. */
-export function bufferShare(step: number, dampening: number): number {
-  return step === 1 ? 1 : 1 - dampening;
+/** The scalars `heavyBall` takes; the first buffer is the gradient itself, whatever the dampening. */
+export function momentumScalars(
+  step: number,
+  { momentum, dampening }: { readonly momentum: number; readonly dampening: number },
+): { momentum: number; share: number } {
+  return { momentum, share: step === 1 ? 1 : 1 - dampening };
 }

@@ -2,7 +2,7 @@ import { add, div, min, mul, sub, type Value } from "@loomweight/graph";
 import { belowOne, boolean, nonNegative, positive, unitInterval } from "@loomweight/tensor";
 import { defineOptimizer } from "../define.ts";
 import { invalidCombination } from "../invalid-combination.ts";
-import { bufferShare, heavyBall, initBuffer } from "../momentum.ts";
+import { heavyBall, initBuffer, momentumScalars } from "../momentum.ts";
 import { norm } from "../norms.ts";
 import { perParameter } from "../per-parameter.ts";
 import { ratioOrOne } from "../trust-ratio.ts";
@@ -42,10 +42,10 @@ export const lars = defineOptimizer({
     };
     return perParameter("lars", {
       init: (parameter) => initBuffer(parameter, momentum),
-      scalars: (step, learningRate) => ({ learningRate, share: bufferShare(step, dampening) }),
+      scalars: (step, learningRate) => ({ learningRate, ...momentumScalars(step, { momentum, dampening }) }),
       update({ gradient, parameter, state, scalars }) {
         const own = scaled(gradient, parameter, scalars.learningRate);
-        const { direction, state: buffer } = heavyBall(own, state, scalars.share, { momentum, nesterov });
+        const { direction, state: buffer } = heavyBall(own, state, scalars, { buffered: momentum > 0, nesterov });
         return { parameter: sub(parameter, mul(direction, scalars.learningRate)), state: buffer };
       },
     });

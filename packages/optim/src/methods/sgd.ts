@@ -2,7 +2,7 @@ import { mul, sub } from "@loomweight/graph";
 import { belowOne, boolean, nonNegative, unitInterval } from "@loomweight/tensor";
 import { defineOptimizer } from "../define.ts";
 import { invalidCombination } from "../invalid-combination.ts";
-import { bufferShare, heavyBall, initBuffer } from "../momentum.ts";
+import { heavyBall, initBuffer, momentumScalars } from "../momentum.ts";
 import { perParameter } from "../per-parameter.ts";
 import { coupledDecay } from "../weight-decay.ts";
 
@@ -28,10 +28,10 @@ export const sgd = defineOptimizer({
     }
     return perParameter("sgd", {
       init: (parameter) => initBuffer(parameter, momentum),
-      scalars: (step, learningRate) => ({ learningRate, share: bufferShare(step, dampening) }),
+      scalars: (step, learningRate) => ({ learningRate, ...momentumScalars(step, { momentum, dampening }) }),
       update({ gradient, parameter, state, scalars }) {
         const decayed = coupledDecay(gradient, parameter, weightDecay);
-        const { direction, state: buffer } = heavyBall(decayed, state, scalars.share, { momentum, nesterov });
+        const { direction, state: buffer } = heavyBall(decayed, state, scalars, { buffered: momentum > 0, nesterov });
         return { parameter: sub(parameter, mul(direction, scalars.learningRate)), state: buffer };
       },
     });

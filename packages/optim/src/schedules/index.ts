@@ -1,0 +1,16 @@
+export { constantSchedule } from "./constant.ts";
+export { cosineSchedule } from "./cosine.ts";
+export { cosineRestartsSchedule } from "./cosine-restarts.ts";
+export { cyclicSchedule } from "./cyclic.ts";
+export { exponentialSchedule } from "./exponential.ts";
+export { inverseSqrtSchedule } from "./inverse-sqrt.ts";
+export { linearSchedule } from "./linear.ts";
+export { multiStepSchedule } from "./multi-step.ts";
+export { oneCycleMomentum, oneCycleSchedule } from "./one-cycle.ts";
+export { piecewiseSchedule, type SchedulePoint } from "./piecewise.ts";
+export { polynomialSchedule } from "./polynomial.ts";
+export type { Schedule } from "./schedule.ts";
+export { sequentialSchedule } from "./sequential.ts";
+export { stepSchedule } from "./step.ts";
+export { warmup } from "./warmup.ts";
+export { wsdSchedule } from "./wsd.ts";
