@@ -5,7 +5,7 @@ import type { TiedHead } from "./components/heads.ts";
 import type { Fuse } from "./components/module.ts";
 import { type ConfigReader, readConfigFields } from "./config-reader.ts";
 import { families as allFamilies } from "./families.ts";
-import type { AnyFamily, ModelFamily } from "./family.ts";
+import type { AnyFamily, FamilyGraph, GraphName, ModelFamily } from "./family.ts";
 import { harmlessFields } from "./harmless-fields.ts";
 import { isTask, type Task, tasks } from "./tasks.ts";
 import { requireEqualHeads } from "./tied-head.ts";
@@ -32,8 +32,10 @@ export interface BuildModelOptions {
 export interface BuiltModel {
   readonly family: string;
   readonly task: Task;
-  /** Weights are read when it is written. */
+  /** The graph, or where there are several the one that answers: the decoder of an encoder–decoder. Weights are read when it is written. */
   readonly model: OnnxModel;
+  /** All graphs by the name of their file: "model", or "encoder_model" and "decoder_model_merged", or "text_model" and "vision_model". */
+  readonly models: ReadonlyMap<GraphName, OnnxModel>;
 }
 
 /**
@@ -65,9 +67,16 @@ export async function buildModel(
   if (head !== undefined) await requireEqualHeads(folder.checkpoint, weights, head);
 
   const model = { path: "", weights, fuse };
-  const { inputs, outputs } = family.build({ config, model, task, dtype, cacheDtype, tiedHead });
+  const built = family.build({ config, model, task, dtype, cacheDtype, tiedHead });
   refuseUnused(folder.checkpoint.location, weights.unused([...family.unneeded, ...(options.ignoreTensors ?? [])]));
-  return { family: family.name, task, model: assemble({ name: `${family.name} ${task}`, inputs, outputs }) };
+  const graphs = Object.entries("graphs" in built ? built.graphs : { model: built }) as [GraphName, FamilyGraph][];
+  const models = new Map(
+    graphs.map(([name, { inputs, outputs }]) => {
+      const title = `${family.name} ${task}${name === "model" ? "" : ` ${name}`}`;
+      return [name, assemble({ name: title, inputs, outputs })];
+    }),
+  );
+  return { family: family.name, task, model: [...models.values()][models.size - 1], models };
 }
 
 /** The task that the class named first in config.json's `architectures` stands for. */
@@ -126,7 +135,8 @@ function readFamilyConfig<C>(family: ModelFamily<C>, fields: ConfigReader, ignor
   };
   visible.only("quantization_config", [], "quantized checkpoints are not built; export from the original weights");
   visible.only("auto_map", [], "the folder brings model code of its own, which is never run");
-  visible.only("is_encoder_decoder", [false], "this family is no encoder-decoder");
+  const encoderDecoder = family.encoderDecoder === true;
+  visible.only("is_encoder_decoder", encoderDecoder ? [false, true] : [false], "this family is no encoder-decoder");
   const pruned = fields.value("pruned_heads");
   if (pruned !== undefined && JSON.stringify(pruned) !== "{}") {
     throw fields.refuse("pruned_heads", "{}", "Models with pruned heads are not built yet.");

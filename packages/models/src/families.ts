@@ -1,5 +1,9 @@
 // Written by `pnpm gen` from the files in families/.
 import { bert } from "./families/bert.ts";
+import { clip } from "./families/clip.ts";
+import { convnext } from "./families/convnext.ts";
+import { deit } from "./families/deit.ts";
+import { dinov2 } from "./families/dinov2.ts";
 import { distilbert } from "./families/distilbert.ts";
 import { electra } from "./families/electra.ts";
 import { gemma } from "./families/gemma.ts";
@@ -17,7 +21,9 @@ import { phi } from "./families/phi.ts";
 import { phi3 } from "./families/phi3.ts";
 import { qwen2 } from "./families/qwen2.ts";
 import { qwen3 } from "./families/qwen3.ts";
+import { resnet } from "./families/resnet.ts";
 import { roberta } from "./families/roberta.ts";
+import { siglip } from "./families/siglip.ts";
 import { smollm3 } from "./families/smollm3.ts";
 import { vit } from "./families/vit.ts";
 import type { AnyFamily } from "./family.ts";
@@ -25,6 +31,10 @@ import type { AnyFamily } from "./family.ts";
 /** Every family that is built. */
 export const families: readonly AnyFamily[] = [
   bert,
+  clip,
+  convnext,
+  deit,
+  dinov2,
   distilbert,
   electra,
   gemma,
@@ -42,7 +52,9 @@ export const families: readonly AnyFamily[] = [
   phi3,
   qwen2,
   qwen3,
+  resnet,
   roberta,
+  siglip,
   smollm3,
   vit,
 ];

@@ -11,6 +11,17 @@ export interface FamilyGraph {
   readonly outputs: Readonly<Record<string, Value>>;
 }
 
+/**
+ * Names of the files that transformers.js loads: one "model", or the two halves of an encoder–decoder, or the two towers of
+ * a model of text and images.
+ */
+export type GraphName = "model" | "encoder_model" | "decoder_model_merged" | "text_model" | "vision_model";
+
+/** The graphs of a model that is more than one, in the order in which they are written. */
+export interface FamilyGraphs {
+  readonly graphs: Readonly<Partial<Record<GraphName, FamilyGraph>>>;
+}
+
 /** What a family builds from. */
 export interface FamilyBuild<C> {
   readonly config: C;
@@ -47,9 +58,11 @@ export interface ModelFamily<C> {
   readonly unneeded: readonly RegExp[];
   /** Reads every field that changes the result. Throws `INVALID_CONFIG`. */
   readConfig(config: ConfigReader): C;
+  /** Whether config.json may say `is_encoder_decoder`; default false. */
+  readonly encoderDecoder?: boolean;
   /** Names of the head and the embedding it may be tied to, where the task has them. */
   headNames?(config: C, task: Task): HeadNames | undefined;
-  build(options: FamilyBuild<C>): FamilyGraph;
+  build(options: FamilyBuild<C>): FamilyGraph | FamilyGraphs;
 }
 
 /** Declares a family; its configuration type stays inside its file. */

@@ -8,6 +8,8 @@ export {
   defineFamily,
   type FamilyBuild,
   type FamilyGraph,
+  type FamilyGraphs,
+  type GraphName,
   type HeadNames,
   type ModelFamily,
 } from "./family.ts";

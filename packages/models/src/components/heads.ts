@@ -68,14 +68,17 @@ export function firstToken(x: Value): Value {
   return squeeze(slice(x, { axes: [1], starts: [0], ends: [1] }), [1]);
 }
 
-/** The linear layer "classifier" on pooled states: [batch, hidden] → [batch, labels]. Counts the labels from the weights where the configuration does not say. */
+/**
+ * The linear layer "classifier" (or `name`): [..., hidden] → [..., labels]. Counts the labels from the weights where the
+ * configuration does not say.
+ */
 export function classifier(
   model: Module,
   x: Value,
-  options: { hiddenSize: number; labels: number | undefined },
+  options: { readonly hiddenSize: number; readonly labels: number | undefined; readonly name?: string },
 ): Value {
-  const { hiddenSize, labels = model.weights.shapeOf("classifier.weight")[0] } = options;
-  return linear(model, "classifier", x, { inFeatures: hiddenSize, outFeatures: labels, bias: true });
+  const { hiddenSize, name = "classifier", labels = model.weights.shapeOf(`${name}.weight`)[0] } = options;
+  return linear(model, name, x, { inFeatures: hiddenSize, outFeatures: labels, bias: true });
 }
 
 /** Number of labels as `id2label` or `num_labels` says; undefined when neither is there. */
