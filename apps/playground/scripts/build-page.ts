@@ -10,6 +10,7 @@ const fixtures = fileURLToPath(new URL("../../../fixtures/models", import.meta.u
 const bundled = [
   { name: "scribe-base", family: "scribe", about: "A small text model, trained on plays and names" },
   { name: "scribe-plays", family: "scribe", about: "scribe-base, fine-tuned on plays" },
+  { name: "scribe-lora-names", family: "scribe", about: "A LoRA adapter of scribe-base, trained on names" },
   { name: "scribe-verse", family: "scribe", about: "scribe-base, fine-tuned on verse" },
   { name: "glyph-base", family: "glyph", about: "A small image classifier of digits" },
   { name: "glyph-rotated", family: "glyph", about: "glyph-base, fine-tuned on rotated digits" },

@@ -1,7 +1,7 @@
-import { type FolderMerge, planFolders } from "@loomweight/merge";
+import type { FolderMerge } from "@loomweight/merge";
 import { byteLengthOf, elementCount } from "@loomweight/tensor";
-import { openFromShelf, type Shelf } from "./models.ts";
-import type { Failure, MergeReport, MergeTask, StoreReport, StoreRequest } from "./protocol.ts";
+import { planFromShelf, type Shelf } from "./models.ts";
+import type { Failure, MergeReport, MergeTask, StoreKind, StorePlace, StoreReport, StoreRequest } from "./protocol.ts";
 import { storeWriter } from "./store-port.ts";
 
 /** A file of a merged model. */
@@ -13,8 +13,9 @@ export interface MergedFile {
 export interface MergeJob {
   readonly recipe: string;
   readonly shelf: Shelf;
-  /** Folder of the origin's private file system to store in. */
-  readonly folder: string;
+  /** Of methods and settings that draw at random. */
+  readonly seed: number;
+  readonly place: StorePlace;
   readonly signal: AbortSignal;
   /** Threads; at most as many as there are tensors. */
   readonly workers: number;
@@ -22,14 +23,12 @@ export interface MergeJob {
 }
 
 export interface MergeResult {
-  /** Weights first. */
+  /** Weights first; of a merge into a folder of the user's, what was written beside them. */
   readonly files: readonly MergedFile[];
   readonly workers: number;
-  readonly where: "disk" | "memory";
+  readonly where: StoreKind;
   readonly bytes: number;
 }
-
-const seed = 0;
 
 /** A failure of a worker, thrown on the page. */
 export class WorkerFailure extends Error {
@@ -40,18 +39,14 @@ export class WorkerFailure extends Error {
   }
 }
 
-/** The plan of a recipe over the models of the page, from their headers alone. */
-export function planRecipe(recipe: string, shelf: Shelf): Promise<FolderMerge> {
-  return planFolders(recipe, (path) => openFromShelf(shelf, path), { file: "recipe", seed });
-}
-
 /**
  * Merges in Web Workers: each opens the Blobs for itself and sends finished tiles to one store worker, which writes
  * them where the plan says. Nothing is shared between threads. The bytes are those of `loomweight merge`.
  */
 export async function runMerge(job: MergeJob): Promise<MergeResult> {
-  const { recipe, shelf, folder, signal, onProgress } = job;
-  const merge = await planRecipe(recipe, shelf);
+  const { recipe, shelf, seed, place, signal, onProgress } = job;
+  const merge = await planFromShelf(recipe, shelf, seed);
+  if (place.kind === "folder") await refuseTaken(place.directory, merge);
   const parts = divide(merge, job.workers);
   const total = [...merge.layout.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
   const running: Worker[] = [];
@@ -67,12 +62,13 @@ export async function runMerge(job: MergeJob): Promise<MergeResult> {
   stopped.catch(() => undefined); // whoever waits for it learns of it
   const onAbort = () => stop(signal.reason);
   signal.addEventListener("abort", onAbort);
+  let whole = false;
   try {
     signal.throwIfAborted();
     const storeWorker = start("store-worker.js");
     const store = storeConversation(storeWorker, stop);
     const files = merge.layout.files.map(({ name, size }) => ({ name, size }));
-    const { where } = await Promise.race([store.ask({ kind: "open", folder, files }, "opened"), stopped]);
+    const { where } = await Promise.race([store.ask({ kind: "open", place, files }, "opened"), stopped]);
     const writeHeader = storeWriter(connect(storeWorker));
     for (const [index, { header }] of merge.layout.files.entries()) await writeHeader(index, 0, header);
 
@@ -95,11 +91,49 @@ export async function runMerge(job: MergeJob): Promise<MergeResult> {
     );
     await Promise.race([Promise.all(hands), stopped]);
     const { files: contents } = await Promise.race([store.ask({ kind: "finish" }, "finished"), stopped]);
-    const weights = merge.layout.files.map(({ name }, index) => ({ name, content: contents[index] }));
-    return { files: [...weights, ...(await companions(merge))], workers: parts.length, where, bytes: total };
+    whole = true;
+    const others = await companions(merge);
+    if (place.kind === "folder") await saveInto(place.directory, others);
+    const weights = contents.map((content, index) => ({ name: files[index].name, content }));
+    return { files: [...weights, ...others], workers: parts.length, where, bytes: total };
   } finally {
     signal.removeEventListener("abort", onAbort);
     for (const worker of running) worker.terminate();
+    if (!whole && place.kind === "folder") await takeBack(place.directory, merge);
+  }
+}
+
+/** A merge does not write over weights that are there: those of a folder would no longer belong together. */
+async function refuseTaken(directory: FileSystemDirectoryHandle, { layout }: FolderMerge): Promise<void> {
+  for (const name of [...layout.files.map((file) => file.name), "config.json"]) {
+    const found = await directory.getFileHandle(name).catch(() => undefined);
+    if (found !== undefined)
+      throw new Error(`The folder "${directory.name}" has a ${name} already: choose an empty one.`);
+  }
+}
+
+/** Removes the empty files that a merge began with; the store lets go of them a moment after its end. */
+async function takeBack(directory: FileSystemDirectoryHandle, { layout }: FolderMerge): Promise<void> {
+  for (const { name } of layout.files) {
+    for (let attempt = 0; attempt < 10; attempt++) {
+      try {
+        await directory.removeEntry(name);
+        break;
+      } catch (error) {
+        if ((error as { readonly name?: unknown }).name === "NotFoundError") break;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }
+  }
+}
+
+async function saveInto(directory: FileSystemDirectoryHandle, files: readonly MergedFile[]): Promise<void> {
+  for (const { name, content } of files) {
+    const parts = name.split("/");
+    let folder = directory;
+    for (const part of parts.slice(0, -1)) folder = await folder.getDirectoryHandle(part, { create: true });
+    const handle = await folder.getFileHandle(parts.at(-1) ?? name, { create: true });
+    await content.stream().pipeTo(await handle.createWritable());
   }
 }
 

@@ -11,6 +11,7 @@ const outputName = "merged";
 /** The third step: merges, shows how far it is, offers the files. Gives a function to tell whether a recipe is ready. */
 export function showMerge(): (ready: ReadyRecipe | undefined) => void {
   const start = byId<HTMLButtonElement>("merge");
+  const into = byId<HTMLButtonElement>("merge-into");
   const cancel = byId<HTMLButtonElement>("cancel");
   const state = byId("state");
   const bar = byId<HTMLProgressElement>("progress");
@@ -22,9 +23,12 @@ export function showMerge(): (ready: ReadyRecipe | undefined) => void {
   let urls: string[] = [];
 
   const allow = () => {
-    start.disabled = ready === undefined || running !== undefined;
+    start.disabled = into.disabled = ready === undefined || running !== undefined;
   };
-  const merge = async ({ recipe, shelf }: ReadyRecipe): Promise<void> => {
+  const merge = async (
+    { recipe, shelf, seed }: ReadyRecipe,
+    directory: FileSystemDirectoryHandle | undefined,
+  ): Promise<void> => {
     const abort = new AbortController();
     running = abort;
     allow();
@@ -37,11 +41,12 @@ export function showMerge(): (ready: ReadyRecipe | undefined) => void {
     const began = performance.now();
     let shown = 0;
     try {
-      folder ??= claimStorage();
+      if (directory === undefined) folder ??= claimStorage();
       const merged = await runMerge({
         recipe,
         shelf,
-        folder: await folder,
+        seed,
+        place: directory === undefined ? { kind: "page", folder: (await folder) ?? "" } : { kind: "folder", directory },
         signal: abort.signal,
         workers: Math.min(4, Math.max(2, navigator.hardwareConcurrency ?? 2)),
         onProgress(done, total) {
@@ -50,11 +55,17 @@ export function showMerge(): (ready: ReadyRecipe | undefined) => void {
           if (now - shown < 100 && done < total) return;
           shown = now;
           const speed = done / Math.max(0.001, (now - began) / 1000);
-          state.textContent = `${formatBytes(done)} of ${formatBytes(total)} · ${formatBytes(speed)}/s`;
+          const left = done === 0 || done === total ? "" : ` · ${Math.ceil((total - done) / speed)} s left`;
+          state.textContent = `${formatBytes(done)} of ${formatBytes(total)} · ${formatBytes(speed)}/s${left}`;
         },
       });
       const seconds = (performance.now() - began) / 1000;
-      state.textContent = `Done: ${formatBytes(merged.bytes)} in ${seconds.toFixed(1)} s by ${plural(merged.workers, "worker")}`;
+      const done = `${formatBytes(merged.bytes)} in ${seconds.toFixed(1)} s by ${plural(merged.workers, "worker")}`;
+      if (directory !== undefined) {
+        state.textContent = `Done: ${done}, saved in ${directory.name}`;
+        return;
+      }
+      state.textContent = `Done: ${done}`;
       urls = offer(merged);
       result.hidden = false;
     } catch (error) {
@@ -68,13 +79,34 @@ export function showMerge(): (ready: ReadyRecipe | undefined) => void {
     }
   };
   start.addEventListener("click", () => {
-    if (ready !== undefined) void merge(ready);
+    if (ready !== undefined) void merge(ready, undefined);
+  });
+  // Only where the browser lets a page write into a folder: elsewhere results are downloaded.
+  into.hidden = folderPicker() === undefined;
+  into.addEventListener("click", async () => {
+    const chosen = ready;
+    if (chosen === undefined) return;
+    try {
+      const directory = await folderPicker()?.({ mode: "readwrite" });
+      if (directory !== undefined) await merge(chosen, directory);
+    } catch (error) {
+      // Closing the dialogue is no fault.
+      if ((error as { readonly name?: unknown }).name !== "AbortError") showProblem(problem, messageOf(error));
+    }
   });
   cancel.addEventListener("click", () => running?.abort(new Error("cancelled")));
   return (next) => {
     ready = next;
     allow();
   };
+}
+
+type FolderPicker = (options: { readonly mode: "readwrite" }) => Promise<FileSystemDirectoryHandle>;
+
+/** The browser's dialogue for a folder to write into; undefined where it has none. */
+function folderPicker(): FolderPicker | undefined {
+  const { showDirectoryPicker } = globalThis as { readonly showDirectoryPicker?: FolderPicker };
+  return showDirectoryPicker?.bind(globalThis);
 }
 
 /** Shows links to the files, and to all of them in one archive. Gives their URLs, to be revoked. */

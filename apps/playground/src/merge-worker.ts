@@ -1,5 +1,5 @@
-import { executePlan, planFolders } from "@loomweight/merge";
-import { openFromShelf } from "./models.ts";
+import { executePlan } from "@loomweight/merge";
+import { planFromShelf } from "./models.ts";
 import { failureOf, type MergeReport, type MergeTask } from "./protocol.ts";
 import { storeWriter } from "./store-port.ts";
 
@@ -7,7 +7,7 @@ const report = (message: MergeReport) => postMessage(message);
 
 /** Merges the tensors that it is given: opens the models for itself and plans as the page has planned. */
 async function work({ recipe, shelf, seed, tensors, store }: MergeTask): Promise<void> {
-  const merge = await planFolders(recipe, (path) => openFromShelf(shelf, path), { file: "recipe", seed });
+  const merge = await planFromShelf(recipe, shelf, seed);
   const own = new Set(tensors);
   const finished = new Set(merge.plan.tensors.map(({ name }) => name).filter((name) => !own.has(name)));
   const write = storeWriter(store);

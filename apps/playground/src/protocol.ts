@@ -46,15 +46,23 @@ export interface StoreAnswer {
   readonly failure?: Failure;
 }
 
+/** Where an output goes: a folder of the origin's private file system, or one that the user chose. */
+export type StorePlace =
+  | { readonly kind: "page"; readonly folder: string }
+  | { readonly kind: "folder"; readonly directory: FileSystemDirectoryHandle };
+
+export type StoreKind = "disk" | "memory" | "folder";
+
 /** What the page asks of the store worker. */
 export type StoreRequest =
-  | { readonly kind: "open"; readonly folder: string; readonly files: readonly StoredFile[] }
+  | { readonly kind: "open"; readonly place: StorePlace; readonly files: readonly StoredFile[] }
   | { readonly kind: "connect"; readonly port: MessagePort }
   | { readonly kind: "finish" };
 
 /** What the store worker says. */
 export type StoreReport =
-  | { readonly kind: "opened"; readonly where: "disk" | "memory" }
+  | { readonly kind: "opened"; readonly where: StoreKind }
+  /** `files` are empty where they lie in a folder of the user's. */
   | { readonly kind: "finished"; readonly files: readonly Blob[] }
   | { readonly kind: "failed"; readonly failure: Failure };
 

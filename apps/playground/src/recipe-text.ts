@@ -9,7 +9,7 @@ const beginnings: Readonly<Record<string, number>> = { weight: 1, density: 0.5, 
  */
 export function beginningRecipe(method: AnyMergeMethod, names: readonly string[]): string {
   const { base: role, models: counts } = method.needs;
-  const base = names.find((name) => /\bbase\b/i.test(name)) ?? names[0];
+  const base = names.find((name) => /\bbase\b/i.test(name) && !name.includes("+")) ?? names[0];
   const others = names.filter((name) => name !== base);
   const withBase = role === "required";
   const pool = withBase || others.length >= Math.max(2, counts.min) ? others : names;

@@ -1,7 +1,6 @@
 import { type FolderMerge, mergeMethods } from "@loomweight/merge";
 import { formatBytes, plural } from "./format.ts";
-import { planRecipe } from "./merge-job.ts";
-import type { Shelf } from "./models.ts";
+import { isAdapter, planFromShelf, type Shelf } from "./models.ts";
 import { byId, element, messageOf } from "./page.ts";
 import { failureOf } from "./protocol.ts";
 import { beginningRecipe } from "./recipe-text.ts";
@@ -10,6 +9,7 @@ import { beginningRecipe } from "./recipe-text.ts";
 export interface ReadyRecipe {
   readonly recipe: string;
   readonly shelf: Shelf;
+  readonly seed: number;
 }
 
 /** Methods offered first; the others follow by name. */
@@ -20,6 +20,7 @@ const typingPause = 250;
 export function showRecipe(onReady: (ready: ReadyRecipe | undefined) => void): (shelf: Shelf) => void {
   const text = byId<HTMLTextAreaElement>("recipe");
   const method = byId<HTMLSelectElement>("method");
+  const seed = byId<HTMLInputElement>("seed");
   let shelf: Shelf = new Map();
   /** What was last written by the page: only that is replaced by the page. */
   let written = "";
@@ -38,17 +39,19 @@ export function showRecipe(onReady: (ready: ReadyRecipe | undefined) => void): (
     onReady(undefined);
     if (recipe.trim() === "" || shelf.size === 0) return showPlan(undefined);
     try {
-      const merge = await planRecipe(recipe, shelf);
+      const drawn = seedOf(seed);
+      const merge = await planFromShelf(recipe, shelf, drawn);
       if (mine !== attempt) return;
       showPlan(merge);
-      onReady({ recipe, shelf: new Map(shelf) });
+      onReady({ recipe, shelf: new Map(shelf), seed: drawn });
     } catch (error) {
       if (mine === attempt) showFault(error, text);
     }
   };
   const write = () => {
     const chosen = mergeMethods.find(({ name }) => name === method.value);
-    written = chosen === undefined || shelf.size < 2 ? "" : beginningRecipe(chosen, [...shelf.keys()]);
+    const members = membersOf(shelf);
+    written = chosen === undefined || members.length < 2 ? "" : beginningRecipe(chosen, members);
     text.value = written;
     text.rows = Math.max(10, written.split("\n").length + 1);
     void check();
@@ -62,6 +65,7 @@ export function showRecipe(onReady: (ready: ReadyRecipe | undefined) => void): (
     onReady(undefined);
     timer = setTimeout(() => void check(), typingPause) as unknown as number;
   });
+  seed.addEventListener("input", () => void check());
   text.addEventListener("keydown", (event) => {
     // Tab indents at the beginning of a line and leaves the field elsewhere, so that the keyboard is not caught.
     const before = text.value.slice(0, text.selectionStart);
@@ -75,6 +79,22 @@ export function showRecipe(onReady: (ready: ReadyRecipe | undefined) => void): (
     if (text.value.trim() === "" || text.value === written) write();
     else void check();
   };
+}
+
+/** The models of the page, and its adapters folded into the model that is called base, else into the first. */
+function membersOf(shelf: Shelf): string[] {
+  const models = [...shelf].filter(([, files]) => !isAdapter(files)).map(([name]) => name);
+  const base = models.find((name) => /\bbase\b/i.test(name)) ?? models[0];
+  const adapters = [...shelf].filter(([, files]) => isAdapter(files)).map(([name]) => name);
+  return base === undefined ? [] : [...models, ...adapters.map((name) => `${base}+${name}`)];
+}
+
+const maxSeed = 2 ** 32 - 1;
+
+function seedOf({ value }: HTMLInputElement): number {
+  const seed = value.trim() === "" ? 0 : Number(value);
+  if (Number.isSafeInteger(seed) && seed >= 0 && seed <= maxSeed) return seed;
+  throw new Error(`The seed is a whole number from 0 to ${maxSeed}, not "${value}".`);
 }
 
 function showPlan(merge: FolderMerge | undefined): void {

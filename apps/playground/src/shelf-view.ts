@@ -1,11 +1,12 @@
 import { describeCheckpoint } from "@loomweight/checkpoint";
+import { openModelAdapter } from "@loomweight/merge";
 import { type BundledModel, bundledModels, fetchModel } from "./bundled.ts";
 import { chosenFiles, droppedFiles, type PathFile } from "./dropped-files.ts";
 import { formatBytes, formatCount, plural } from "./format.ts";
-import { type ModelFiles, modelsAmong, openFromShelf, type Shelf } from "./models.ts";
+import { adapterFromShelf, isAdapter, type ModelFiles, modelsAmong, openFromShelf, type Shelf } from "./models.ts";
 import { byId, element, messageOf, showProblem } from "./page.ts";
 
-/** The first step of the page: models are dropped, chosen or fetched, listed, and taken away. */
+/** The first step of the page: models and adapters are dropped, chosen or fetched, listed, and taken away. */
 export async function showShelf(onChange: (shelf: Shelf) => void): Promise<void> {
   const shelf = new Map<string, ModelFiles>();
   const list = byId<HTMLUListElement>("shelf");
@@ -14,24 +15,11 @@ export async function showShelf(onChange: (shelf: Shelf) => void): Promise<void>
   const pick = byId<HTMLInputElement>("pick");
 
   const put = async (name: string, files: ModelFiles): Promise<void> => {
-    const folder = await openFromShelf(new Map([[name, files]]), name);
-    const { tensorCount, parameterCount, byteLength, dtypes } = describeCheckpoint(folder.checkpoint);
-    await folder.close();
+    const about = await factsOf(name, files);
     shelf.set(name, files);
-    const facts = [
-      `${formatCount(parameterCount)} parameters`,
-      plural(tensorCount, "tensor"),
-      formatBytes(byteLength),
-    ].join(" · ");
     const remove = element("button", { type: "button", textContent: "×", title: `Take ${name} away` });
     remove.setAttribute("aria-label", `Take ${name} away`);
-    const item = element(
-      "li",
-      {},
-      element("strong", {}, name),
-      element("small", {}, `${facts} · ${dtypes.map((each) => each.name).join(", ")}`),
-      remove,
-    );
+    const item = element("li", {}, element("strong", {}, name), element("small", {}, about), remove);
     remove.onclick = () => {
       shelf.delete(name);
       item.remove();
@@ -95,3 +83,27 @@ export async function showShelf(onChange: (shelf: Shelf) => void): Promise<void>
     return button;
   }
 }
+
+/** What a model or an adapter is, in one line. Throws where it cannot be opened. */
+async function factsOf(name: string, files: ModelFiles): Promise<string> {
+  const shelf = new Map([[name, files]]);
+  if (isAdapter(files)) {
+    const adapter = await openModelAdapter(await adapterFromShelf(shelf, name));
+    await adapter.close();
+    const { layers, method } = adapter;
+    const bytes = [...adapter.checkpoint.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    return facts(`adapter: ${method} for ${plural(layers, "layer")}`, formatBytes(bytes));
+  }
+  const folder = await openFromShelf(shelf, name);
+  const { tensorCount, parameterCount, byteLength, dtypes } = describeCheckpoint(folder.checkpoint);
+  await folder.close();
+  return facts(
+    `${formatCount(parameterCount)} parameters`,
+    plural(tensorCount, "tensor"),
+    formatBytes(byteLength),
+    dtypes.map((each) => each.name).join(", "),
+  );
+}
+
+/** Facts in a row that breaks between them only. */
+const facts = (...each: readonly string[]) => each.map((fact) => fact.replaceAll(" ", "\u00a0")).join(" · ");

@@ -2,6 +2,8 @@ import {
   failureOf,
   type StoreAnswer,
   type StoredFile,
+  type StoreKind,
+  type StorePlace,
   type StoreReport,
   type StoreRequest,
   type StoreWrite,
@@ -9,8 +11,8 @@ import {
 
 /** Where the bytes of an output go: any position of any file, in any order. */
 interface Store {
-  readonly where: "disk" | "memory";
-  write(file: number, position: number, bytes: Uint8Array<ArrayBuffer>): void;
+  readonly where: StoreKind;
+  write(file: number, position: number, bytes: Uint8Array<ArrayBuffer>): void | Promise<void>;
   finish(): Promise<Blob[]>;
 }
 
@@ -50,6 +52,23 @@ async function diskStore(folder: string, files: readonly StoredFile[]): Promise<
   };
 }
 
+/** Files in a folder that the user chose: they take their names there when all is written, and not before. */
+async function folderStore(directory: FileSystemDirectoryHandle, files: readonly StoredFile[]): Promise<Store> {
+  const open = await Promise.all(
+    files.map(async ({ name }) => (await directory.getFileHandle(name, { create: true })).createWritable()),
+  );
+  // Room for all of it is found now or not at all.
+  await Promise.all(open.map((stream, index) => stream.truncate(files[index].size)));
+  return {
+    where: "folder",
+    write: (file, position, bytes) => open[file].write({ type: "write", position, data: bytes }),
+    async finish() {
+      await Promise.all(open.map((stream) => stream.close()));
+      return [];
+    },
+  };
+}
+
 /** For browsers without such a file system (private windows, older ones). */
 function memoryStore(files: readonly StoredFile[]): Store {
   const buffers = files.map(({ size }) => new Uint8Array(size));
@@ -66,11 +85,12 @@ function memoryStore(files: readonly StoredFile[]): Store {
 
 const maxMemoryBytes = 2e9;
 
-async function openStore(folder: string, files: readonly StoredFile[]): Promise<Store> {
+async function openStore(place: StorePlace, files: readonly StoredFile[]): Promise<Store> {
+  if (place.kind === "folder") return folderStore(place.directory, files);
   const total = files.reduce((sum, { size }) => sum + size, 0);
   const hasDisk = typeof navigator.storage?.getDirectory === "function";
   try {
-    if (hasDisk) return await diskStore(folder, files);
+    if (hasDisk) return await diskStore(place.folder, files);
   } catch (error) {
     if (total > maxMemoryBytes) throw error;
   }
@@ -85,11 +105,11 @@ const report = (message: StoreReport) => postMessage(message);
 
 /** Takes the writes that come through a port and answers each: whoever writes waits, so few bytes are in flight. */
 function serve(port: MessagePort): void {
-  port.onmessage = ({ data: { id, file, position, bytes } }: MessageEvent<StoreWrite>) => {
+  port.onmessage = async ({ data: { id, file, position, bytes } }: MessageEvent<StoreWrite>) => {
     const answer = (message: StoreAnswer) => port.postMessage(message);
     try {
       if (store === undefined) throw new Error("nothing is open to be written");
-      store.write(file, position, bytes);
+      await store.write(file, position, bytes);
       answer({ id });
     } catch (error) {
       answer({ id, failure: failureOf(error) });
@@ -101,7 +121,7 @@ addEventListener("message", async ({ data }: MessageEvent<StoreRequest>) => {
   try {
     if (data.kind === "connect") serve(data.port);
     else if (data.kind === "open") {
-      store = await openStore(data.folder, data.files);
+      store = await openStore(data.place, data.files);
       report({ kind: "opened", where: store.where });
     } else report({ kind: "finished", files: (await store?.finish()) ?? [] });
   } catch (error) {

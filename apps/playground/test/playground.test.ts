@@ -1,11 +1,12 @@
 import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeSafetensors } from "@loomweight/checkpoint";
 import { mergeModel } from "@loomweight/merge/node";
-import { tensor } from "@loomweight/tensor";
+import { fromData, type Tensor, tensor } from "@loomweight/tensor";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { buildPage } from "../scripts/build-page.ts";
@@ -229,5 +230,208 @@ test("weights that are not finite stop the merge with the tensor's name, and not
     await page.locator("#merge").click();
     await page.locator("#result").waitFor(merged);
     expect(await page.locator("#merge-problem").isVisible()).toBe(false);
+  });
+}, 120_000);
+
+/** Drops files and folders of this machine onto the page, as a person does. */
+async function drop(page: Page, ...paths: readonly string[]): Promise<void> {
+  const session = await page.context().newCDPSession(page);
+  const data = { items: [], files: [...paths], dragOperationsMask: 1 };
+  const box = await page.locator("#drop").boundingBox();
+  const at = { x: (box?.x ?? 0) + 20, y: (box?.y ?? 0) + 20, data };
+  for (const type of ["dragEnter", "dragOver", "drop"] as const) {
+    if (type === "drop") expect(await page.locator("#drop").getAttribute("class")).toContain("over");
+    await session.send("Input.dispatchDragEvent", { type, ...at });
+  }
+  await session.detach();
+}
+
+test("model and adapter folders are dropped; model+adapter and the seed give the bytes of Node's merge", async () => {
+  await withPage(async (page) => {
+    await drop(page, join(fixtures, "scribe", "scribe-base"), join(fixtures, "scribe", "scribe-lora-names"));
+    await page.locator("#shelf li", { hasText: "scribe-base" }).waitFor();
+    const adapter = page.locator("#shelf li", { hasText: "scribe-lora-names" });
+    await adapter.waitFor();
+    expect(await adapter.textContent()).toMatch(/adapter:\slora\sfor\s28\slayers/);
+    expect(await page.locator("#drop").getAttribute("class")).not.toContain("over");
+    // Single files, dropped without their folder, are a model too.
+    const plays = join(fixtures, "scribe", "scribe-plays");
+    await drop(page, ...["config.json", "model.safetensors"].map((name) => join(plays, name)));
+    await page.locator("#shelf li", { hasText: /^model/ }).waitFor();
+    // The recipe that the page begins with has the adapter in it.
+    expect(await page.locator("#recipe").inputValue()).toContain("scribe-base+scribe-lora-names");
+    await page.locator("#plan.good").waitFor();
+
+    const recipe = (members: readonly string[]) => `merge_method: dare_ties
+base_model: scribe-base
+models:
+  - model: ${members[0]}
+    parameters: { weight: 0.7, density: 0.5 }
+  - model: ${members[1]}
+    parameters: { weight: 0.5, density: 0.6 }
+`;
+    await writeRecipe(page, recipe(["scribe-base+scribe-lora-names", "model"]));
+    await page.locator("#plan.good").waitFor();
+    const weightsWith = async (seed: string): Promise<Buffer> => {
+      await page.locator("#seed").fill(seed);
+      await page.locator("#merge:enabled").click();
+      await page.locator("#state", { hasText: /^Done/ }).waitFor(merged);
+      const bytes = await download(page, '#files a:text-is("model.safetensors")');
+      await page.locator("#state").evaluate((state) => {
+        state.textContent = "";
+      });
+      return bytes;
+    };
+    const byNode = async (seed: number): Promise<Buffer> => {
+      const file = join(folder, `adapter-${seed}.yml`);
+      writeFileSync(file, recipe(["scribe-base+scribe-lora-names", "scribe-plays"]));
+      await mergeModel(file, join(folder, `adapter-${seed}`), { folder: join(fixtures, "scribe"), seed });
+      return readFileSync(join(folder, `adapter-${seed}`, "model.safetensors"));
+    };
+    const [first, second] = [await weightsWith("7"), await weightsWith("8")];
+    expect(first.equals(await byNode(7))).toBe(true);
+    expect(second.equals(await byNode(8))).toBe(true);
+    expect(first.equals(second)).toBe(false);
+
+    await page.locator("#seed").fill("-1");
+    await page.locator("#plan.bad", { hasText: "seed" }).waitFor();
+    expect(await page.locator("#merge").isDisabled()).toBe(true);
+    await page.locator("#seed").fill("0");
+    await writeRecipe(page, "merge_method: passthrough\nmodels: [{ model: scribe-lora-names }]\n");
+    await page.locator("#plan.bad", { hasText: "is an adapter, not a model" }).waitFor();
+  });
+}, 240_000);
+
+/** A model of 48 MB, so that a merge takes long enough to be stopped. */
+function writeLarge(name: string): string {
+  const path = join(folder, name);
+  mkdirSync(path, { recursive: true });
+  const tensors = new Map<string, Tensor>();
+  for (let layer = 0; layer < 12; layer++) {
+    const numbers = Float32Array.from({ length: 2 ** 20 }, (_, i) => Math.sin(i + layer));
+    tensors.set(`layers.${layer}.weight`, fromData("float32", numbers, [1024, 1024]));
+  }
+  writeFileSync(join(path, "config.json"), JSON.stringify({ architectures: ["Large"], num_hidden_layers: 12 }));
+  writeFileSync(join(path, "model.safetensors"), writeSafetensors(tensors));
+  return path;
+}
+
+/**
+ * Clicks a button that merges, and gives what the page says until it has ended. When it says `cancelAt`, the merge is
+ * cancelled.
+ */
+function saidWhileMerging(page: Page, button: string, cancelAt?: string): Promise<string[]> {
+  return page.evaluate(
+    ([id, sign]) => {
+      const { document, MutationObserver } = globalThis as unknown as {
+        readonly document: { getElementById(id: string): { textContent: string; click(): void } };
+        readonly MutationObserver: new (
+          changed: () => void,
+        ) => { observe(target: unknown, options: object): void; disconnect(): void };
+      };
+      const state = document.getElementById("state");
+      const said: string[] = [];
+      return new Promise<string[]>((resolve) => {
+        const observer = new MutationObserver(() => {
+          said.push(state.textContent);
+          if (sign !== undefined && state.textContent.includes(sign)) document.getElementById("cancel").click();
+          if (!/^(Done|Cancelled)/.test(state.textContent)) return;
+          observer.disconnect();
+          resolve(said);
+        });
+        observer.observe(state, { childList: true, characterData: true, subtree: true });
+        document.getElementById(id as string).click();
+      });
+    },
+    [button, cancelAt],
+  );
+}
+
+test("a merge says how far it is, stops when it is cancelled, and can be begun again", async () => {
+  const paths = ["large-one", "large-two"].map(writeLarge);
+  await withPage(async (page) => {
+    await drop(page, ...paths);
+    await page.locator("#shelf li", { hasText: "large-two" }).waitFor();
+    await page.locator("#plan.good").waitFor();
+    const cancelled = await saidWhileMerging(page, "merge", " of ");
+    expect(cancelled[0]).toBe("Starting");
+    expect(cancelled.at(-1)).toBe("Cancelled");
+    for (const hidden of ["#result", "#cancel", "#progress", "#merge-problem"]) {
+      expect([hidden, await page.locator(hidden).isVisible()]).toEqual([hidden, false]);
+    }
+    const whole = await saidWhileMerging(page, "merge");
+    expect(whole.some((text) => /^[\d.]+ (kB|MB|bytes) of 50\.3 MB · .*\/s/.test(text))).toBe(true);
+    expect(whole.at(-1)).toMatch(/^Done: 50\.3 MB in [\d.]+ s by [2-4] workers$/);
+    expect(await page.locator("#result").isVisible()).toBe(true);
+  });
+}, 240_000);
+
+test("a merge is written straight into a folder that the user chose, whole or not at all", async () => {
+  await withPage(async (page) => {
+    await addBundled(page, "scribe-base", "scribe-verse");
+    await page.locator("#plan.good").waitFor();
+    expect(await page.locator("#merge-into").isVisible()).toBe(true);
+    // The dialogue cannot be driven: a folder of the page's own file system stands for the one that is chosen.
+    await page.evaluate(() => {
+      Object.assign(globalThis, {
+        showDirectoryPicker: async () =>
+          (await navigator.storage.getDirectory()).getDirectoryHandle("chosen", { create: true }),
+      });
+    });
+    const contents = () =>
+      page.evaluate(async () => {
+        const root = await navigator.storage.getDirectory();
+        const directory = await root.getDirectoryHandle("chosen");
+        const found: Record<string, string> = {};
+        type Entries = AsyncIterable<[string, { getFile(): Promise<Blob> }]>;
+        for await (const [name, handle] of (directory as unknown as { entries(): Entries }).entries()) {
+          const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
+          const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+          found[name] = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+        }
+        return found;
+      });
+    // Cancelled when files were begun: nothing is left behind.
+    expect((await saidWhileMerging(page, "merge-into", " of ")).at(-1)).toBe("Cancelled");
+    await page.locator("#merge-into:enabled").waitFor();
+    expect(await contents()).toEqual({});
+    expect((await saidWhileMerging(page, "merge-into")).at(-1)).toMatch(/^Done: .*, saved in chosen$/);
+    const file = join(folder, "into.yml");
+    writeFileSync(file, await page.locator("#recipe").inputValue());
+    const out = join(folder, "into");
+    await mergeModel(file, out, { folder: join(fixtures, "scribe") });
+    const expected = readdirSync(out).map((name) => [
+      name,
+      createHash("sha256")
+        .update(readFileSync(join(out, name)))
+        .digest("hex"),
+    ]);
+    expect(await contents()).toEqual(Object.fromEntries(expected));
+    // A second merge does not write over the first.
+    await page.locator("#merge-into:enabled").click();
+    await page.locator("#merge-problem", { hasText: "choose an empty one" }).waitFor(merged);
+    expect(await contents()).toEqual(Object.fromEntries(expected));
+  });
+}, 240_000);
+
+test("the page is legible in light and dark, wide and narrow: nothing reaches beyond its sides", async () => {
+  await withPage(async (page) => {
+    await addBundled(page, "scribe-base", "scribe-plays", "scribe-lora-names");
+    await page.locator("#merge:enabled").click();
+    await page.locator("#result").waitFor(merged);
+    for (const width of [1280, 800, 360]) {
+      for (const colorScheme of ["light", "dark"] as const) {
+        await page.setViewportSize({ width, height: 900 });
+        await page.emulateMedia({ colorScheme });
+        const widths = await page.locator("body").evaluate((body) => {
+          const { scrollWidth, clientWidth } = (
+            body as unknown as { ownerDocument: { documentElement: { scrollWidth: number; clientWidth: number } } }
+          ).ownerDocument.documentElement;
+          return [scrollWidth, clientWidth];
+        });
+        expect(widths[0]).toBe(widths[1]);
+        await picture(page, `look-${width}-${colorScheme}`);
+      }
+    }
   });
 }, 120_000);

@@ -98,4 +98,5 @@ export {
   type RecipeSearchState,
 } from "./search/search-state.ts";
 export { keepLargest, keepMiddle, keepWithin, rescaleToL1 } from "./sparsify.ts";
+export { type StreamedFile, type StreamMergeOptions, streamMerge } from "./stream-merge.ts";
 export { addTaskVector, taskVector } from "./task-vector.ts";

@@ -77,8 +77,10 @@ export async function planFolders(
       continue;
     }
     const adapter = await adapterAt(reference);
-    const planned = adapter.plan(folder);
-    const checkpoint = adapter.fold({ checkpoint: folder.checkpoint, config: folder.config });
+    // Messages name the model, not the file that its weights lie in.
+    const base = { checkpoint: { ...folder.checkpoint, location: folder.location }, config: folder.config };
+    const planned = adapter.plan(base);
+    const checkpoint = adapter.fold(base);
     const { tensors: infos, config } = planned;
     models.set(reference.key, {
       folder: { ...folder, checkpoint: { ...checkpoint, tensors: infos }, config },

@@ -18,6 +18,9 @@ export interface PlannedAdaptation {
 
 /** An adapter of a recipe, open: it can be folded into any model that it fits. */
 export interface ModelAdapter {
+  /** Name of its method, and how many layers it changes. */
+  readonly method: string;
+  readonly layers: number;
   /** Paths of its files, where it has some. */
   readonly files: readonly string[];
   /** What its own file holds. */
@@ -41,6 +44,8 @@ export async function openModelAdapter(files: FileSet, paths: readonly string[] 
   const { foldAdapters, openAdapter, planFold } = await import("@loomweight/adapters");
   const adapter: Adapter = await openAdapter(files);
   return {
+    method: adapter.method.name,
+    layers: adapter.modules.size,
     files: [...new Set([...[...adapter.checkpoint.tensors.values()].map(({ file }) => file), ...paths])],
     checkpoint: adapter.checkpoint,
     plan({ checkpoint, config }) {
