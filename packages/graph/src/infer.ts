@@ -1,7 +1,16 @@
 import { type DType, dtypeFacts, elementCount, LoomweightError, type Tensor } from "@loomweight/tensor";
+import { isConcrete } from "./dims.ts";
 import { controlFlow } from "./infer-bodies.ts";
 import type { Initializer, OnnxGraph, OnnxModel, OnnxNode, ValueInfo } from "./model.ts";
-import { inferTypesOf, type OpTable, type ValueType } from "./op.ts";
+import {
+  evaluateCall,
+  inferTypesOf,
+  knownTensors,
+  type NamedRule,
+  type OpCall,
+  type OpTable,
+  type ValueType,
+} from "./op.ts";
 import { findRule, opTables } from "./ops/catalogue.ts";
 import { subgraphsOf } from "./rewrite.ts";
 import type { Dim } from "./value.ts";
@@ -140,11 +149,37 @@ export function inferNode(
     if (rule === undefined || open) return undefined;
     const opset = opsetOf(context.opsets, node.domain);
     const { op, domain, attributes, name } = node;
-    return inferTypesOf(rule, { op, domain, attributes, name, inputs, outputs: node.outputs.length, opset });
+    const call = { op, domain, attributes, name, outputs: node.outputs.length, opset };
+    const types = inferTypesOf(rule, { ...call, inputs });
+    return withValues(rule, call, inputs, types);
   } catch (cause) {
     // Rules follow the newest opsets: a form of an old one that they do not know leaves the type open.
     if (context.strict || !(cause instanceof LoomweightError)) throw cause;
     return undefined;
+  }
+}
+
+/** Types with the elements of small results whose operands are all known: sizes may follow from them. */
+function withValues(
+  rule: NamedRule,
+  call: Omit<OpCall, "inputs">,
+  inputs: readonly (ValueType | undefined)[],
+  types: readonly ValueType[],
+): readonly ValueType[] {
+  if (rule.evaluate === undefined || types.some((type) => type.tensor !== undefined)) return types;
+  const small = types.every(
+    ({ dtype, shape }) => isNumeric(dtype) && isConcrete(shape) && elementCount(shape) <= mostRead,
+  );
+  if (!small || types.length < call.outputs) return types;
+  const operands = inputs.map((type) => type && (type.tensor ?? knownTensors([type])?.[0]));
+  if (operands.some((tensor, index) => inputs[index] !== undefined && tensor === undefined)) return types;
+  try {
+    const results = evaluateCall(rule, { ...call, inputs: operands }, types);
+    return types.map((type, index) => ({ ...type, tensor: results[index] }));
+  } catch (cause) {
+    // What cannot be computed here is computed when the model runs.
+    if (cause instanceof LoomweightError) return types;
+    throw cause;
   }
 }
 

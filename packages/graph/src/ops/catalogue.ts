@@ -1,5 +1,6 @@
 import { contrib, type NamedRule, type OpTable } from "../op.ts";
 import { attentionOps } from "./attention.ts";
+import { bitOps } from "./bits.ts";
 import { convolutionOps } from "./convolution.ts";
 import { binaryOps, unaryOps } from "./elementwise.ts";
 import { generateOps } from "./generate.ts";
@@ -7,10 +8,17 @@ import { indexingOps } from "./indexing.ts";
 import { logicOps } from "./logic.ts";
 import { matmulOps } from "./matmul.ts";
 import { normalizeOps } from "./normalize.ts";
+import { machineLearningOps, previewOps, trainingOps } from "./other-domains.ts";
 import { contribQuantizedOps, quantizedOps } from "./quantized.ts";
+import { quantizedProductOps } from "./quantized-products.ts";
+import { randomOps } from "./random.ts";
 import { reduceOps } from "./reduce.ts";
 import { scatterOps } from "./scatter.ts";
+import { selectionOps } from "./selection.ts";
 import { shapeOps } from "./shape.ts";
+import { signalOps } from "./signal.ts";
+import { textOps } from "./text.ts";
+import { visionOps } from "./vision.ts";
 
 /** Every op that is known, by domain; for imported graphs, whose ops are names. */
 export function opTables(): Readonly<Record<string, OpTable>> {
@@ -28,7 +36,17 @@ export function opTables(): Readonly<Record<string, OpTable>> {
       ...normalizeOps,
       ...convolutionOps,
       ...quantizedOps,
+      ...bitOps,
+      ...randomOps,
+      ...selectionOps,
+      ...signalOps,
+      ...textOps,
+      ...visionOps,
+      ...quantizedProductOps,
     },
+    "ai.onnx.ml": machineLearningOps,
+    "ai.onnx.preview": previewOps,
+    "ai.onnx.preview.training": trainingOps,
     [contrib]: { ...attentionOps, ...contribQuantizedOps },
   };
 }

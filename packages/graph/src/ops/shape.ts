@@ -115,7 +115,17 @@ export const shapeOps = /* @__PURE__ */ defineOps({
     inputs: [1, 2],
     shape(call) {
       const { shape } = inputOf(call, 0);
-      const axes = axesOf(call, 1, shape.length) ?? shape.flatMap((dim, axis) => (dim === 1 ? [axis] : []));
+      const given = axesOf(call, 1, shape.length);
+      const named = call.inputs[1] ?? call.attributes.axes;
+      if (given === undefined && named !== undefined) {
+        const count = call.inputs[1]?.shape[0];
+        if (typeof count !== "number") throw badShape(call, "the number of axes to remove is not known");
+        return unknownShape(call, Math.max(0, shape.length - count));
+      }
+      if (given === undefined && !isConcrete(shape)) {
+        throw badShape(call, `which sizes of [${shape}] are 1 is not known`, "Name the axes.");
+      }
+      const axes = given ?? shape.flatMap((dim, axis) => (dim === 1 ? [axis] : []));
       if (axes.some((axis) => typeof shape[axis] === "number" && shape[axis] !== 1)) {
         throw badShape(call, `axes ${axes} of [${shape}] are not all 1`);
       }
