@@ -1,9 +1,12 @@
+export { type Bfloat16StateOptions, bfloat16State } from "./bfloat16-state.ts";
 export { cautious } from "./caution.ts";
 export { type ChainPart, chain } from "./chain.ts";
 export { type ClipByGlobalNormOptions, clipByGlobalNorm, gradientNorm } from "./clip-by-global-norm.ts";
 export { clipByValue } from "./clip-by-value.ts";
 export { type AnyOptimizerMethod, defineOptimizer, type OptimizerDefinition, type OptimizerMethod } from "./define.ts";
+export { ema } from "./ema.ts";
 export { groups, type ParameterGroup } from "./groups.ts";
+export { lookahead } from "./lookahead.ts";
 export { maximize } from "./maximize.ts";
 // methods:begin, written by `pnpm gen`
 export { adabelief } from "./methods/adabelief.ts";
@@ -38,6 +41,9 @@ export { optimizers } from "./optimizer-list.ts";
 export { isMatrix, isVector, type ParameterPattern } from "./pattern.ts";
 export { type ParameterCall, type ParameterRule, perParameter, stateName } from "./per-parameter.ts";
 export { type Projection, projectScaleInvariant } from "./projection.ts";
+export { sam } from "./sam.ts";
 export { scheduleMomentum } from "./schedule-momentum.ts";
 export * from "./schedules/index.ts";
+export { stochasticRound } from "./stochastic-round.ts";
+export { swa } from "./swa.ts";
 export type { AfterCall, GradientTransform, ParameterTransform } from "./transform.ts";

@@ -1,7 +1,8 @@
 import { add, mul, sub } from "@loomweight/graph";
 import { nonNegative, unitInterval } from "@loomweight/tensor";
+import { copiesOf } from "../blend.ts";
 import { defineOptimizer } from "../define.ts";
-import { perParameter, stateName } from "../per-parameter.ts";
+import { perParameter } from "../per-parameter.ts";
 import { coupledDecay } from "../weight-decay.ts";
 
 /**
@@ -38,12 +39,6 @@ export const asgd = defineOptimizer({
         };
       },
     });
-    return {
-      ...rule,
-      averaged: ({ parameters, state }) =>
-        Object.fromEntries(
-          Object.entries(parameters).map(([name, value]) => [name, state[stateName("ax", name)] ?? value]),
-        ),
-    };
+    return { ...rule, averaged: (call) => copiesOf("ax", call) };
   },
 });
