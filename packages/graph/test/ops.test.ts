@@ -57,6 +57,8 @@ function expectNear(found: readonly number[], expected: readonly number[], toler
 }
 
 for (const [domain, table] of Object.entries(opTables())) {
+  // Types alone are known of these domains.
+  if (Object.values(table).every((row) => row.samples.length === 0)) continue;
   describe(domain === "" ? "standard ops" : domain, () => {
     for (const [op, row] of Object.entries(table)) {
       const rule = { ...row, op, domain };
