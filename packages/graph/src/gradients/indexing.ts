@@ -8,7 +8,7 @@ import { div, mul } from "../ops/elementwise.ts";
 import { gatherElements, gatherND, pad, scatterND, slice } from "../ops/indexing.ts";
 import { cast, equal, where } from "../ops/logic.ts";
 import { scatterElements } from "../ops/scatter.ts";
-import { concat, expand, reshape, transpose, unsqueeze } from "../ops/shape.ts";
+import { concat, expand, reshape, transpose } from "../ops/shape.ts";
 import type { Value } from "../value.ts";
 
 /** Axis `axis` first, and the inverse. */
@@ -26,7 +26,9 @@ function axisFirst(rank: number, axis: number): { perm: number[]; inverse: numbe
 export function addAtIndices(x: Value, indices: Value, dy: Value, axis: number): Value {
   const rank = x.shape.length;
   const picked = indices.shape.length;
-  const tuples = unsqueeze(indices, [picked]);
+  // ScatterND takes int64, which WebGPU only passes on: int32 indices are shaped first and cast last, and run there.
+  const shaped = reshape(indices, [...concreteShape({ op: "Gather" }, indices), 1]);
+  const tuples = shaped.dtype === "int64" ? shaped : cast(shaped, "int64");
   if (axis === 0) return scatterND(zeroBuffer(x), tuples, dy, "add");
   // The picked axes of dy and the axis of x come first, and go back.
   const leading = Array.from({ length: dy.shape.length }, (_, at) => at);

@@ -4,7 +4,7 @@ import { encodeOnnx } from "../codec/write-onnx.ts";
 import { input } from "../inputs.ts";
 import type { LazyTensor } from "../value.ts";
 import { checkFeeds, checkType, fromWire, ownWireTensor, wireTensor } from "./feeds.ts";
-import { planProgram } from "./plan.ts";
+import { outputPrefix, planProgram } from "./plan.ts";
 import type { HostQuestion, HostResponse, HostSettings, WireTensor } from "./protocol.ts";
 import type { Program, Runtime, State, StateTensor } from "./runtime.ts";
 
@@ -137,10 +137,14 @@ function programOver(
       }
       const wire: Record<string, WireTensor> = {};
       for (const [name, tensor] of Object.entries(feeds)) wire[name] = wireTensor(tensor);
-      const { tensors = {} } = await ask({ kind: "run", program: number, feeds: wire, outputs: wanted }, "RUN_FAILED");
-      return Object.fromEntries(
-        Object.entries(tensors).map(([name, each]) => [name, fromWire(each, dtypes.get(name))]),
-      );
+      const fetched = wanted?.map((name) => `${outputPrefix}${name}`);
+      const { tensors = {} } = await ask({ kind: "run", program: number, feeds: wire, outputs: fetched }, "RUN_FAILED");
+      const results: Record<string, Tensor> = {};
+      for (const [full, each] of Object.entries(tensors)) {
+        const name = full.slice(outputPrefix.length);
+        results[name] = fromWire(each, dtypes.get(name));
+      }
+      return results;
     },
     async close() {
       if (!open) return;

@@ -18,8 +18,9 @@ export interface PlannedProgram {
   readonly outputs: readonly SessionValue[];
 }
 
-/** Prefix of the graph's outputs that are next values of the state. */
+/** Outputs of the graph have prefixes, so that they may be called like its inputs and parameters. */
 const nextPrefix = "next/";
+export const outputPrefix = "output/";
 
 /** Assembles the graph of a program: what of it is fed, what comes from the state, what is fixed. */
 export async function planProgram(
@@ -30,7 +31,8 @@ export async function planProgram(
   const values = [...Object.values(outputs), ...Object.values(update)];
   const fed = inputs === undefined ? inputsOf(values) : listOf(inputs);
   const fromState = stateInputs(values, state);
-  const graphOutputs: Record<string, Value> = { ...outputs };
+  const graphOutputs: Record<string, Value> = {};
+  for (const [key, value] of Object.entries(outputs)) graphOutputs[`${outputPrefix}${key}`] = value;
   for (const [key, value] of Object.entries(update)) graphOutputs[`${nextPrefix}${key}`] = value;
   const assembled = assemble({ name, inputs: [...fed, ...fromState], outputs: graphOutputs });
   const model = carryHalves(assembled, {
@@ -42,7 +44,7 @@ export async function planProgram(
     plan: {
       stateInputs: fromState.map((each) => each.name as string),
       updates: Object.keys(update).map((each) => ({ output: `${nextPrefix}${each}`, state: each })),
-      outputs: Object.keys(outputs),
+      outputs: Object.keys(outputs).map((each) => `${outputPrefix}${each}`),
     },
     inputs: fed.map(({ name: each = "", dtype, shape }) => ({ name: each, dtype, shape })),
     outputs: Object.entries(outputs).map(([each, { dtype, shape }]) => ({ name: each, dtype, shape })),
