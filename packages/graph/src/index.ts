@@ -12,9 +12,10 @@ export {
 export { withKernelMemory } from "./evaluate/kernel-memory.ts";
 export { evaluateTrace } from "./evaluate/trace.ts";
 export { type FoldOptions, foldConstants } from "./fold.ts";
-export { customGradient, stopGradient } from "./gradient/custom.ts";
+export { customGradient } from "./gradient/custom.ts";
 export { type GradientOptions, gradient } from "./gradient/gradient.ts";
 export type { GradientCall, GradientRule, GradientTable } from "./gradient/rule.ts";
+export { stopGradient } from "./gradient/stop.ts";
 export { type ImportedModel, type ImportOptions, importOnnx } from "./import/import-onnx.ts";
 export {
   type Instance,
@@ -41,16 +42,31 @@ export {
   scalarOf,
   type ValueType,
 } from "./op.ts";
+export * from "./ops/activations.ts";
 export * from "./ops/attention.ts";
 export { findRule, opTables } from "./ops/catalogue.ts";
 export * from "./ops/convolution.ts";
+export { einsum, einsumOps } from "./ops/einsum.ts";
 export * from "./ops/elementwise.ts";
 export * from "./ops/generate.ts";
+export {
+  groupNormalization,
+  groupNormalizeOps,
+  instanceNormalization,
+  lpNormalization,
+} from "./ops/group-normalize.ts";
 export * from "./ops/indexing.ts";
 export * from "./ops/logic.ts";
+export {
+  type LossOptions,
+  lossOps,
+  negativeLogLikelihoodLoss,
+  softmaxCrossEntropyLoss,
+} from "./ops/losses.ts";
 export * from "./ops/matmul.ts";
 export * from "./ops/normalize.ts";
 export * from "./ops/quantized.ts";
+export { depthToSpace, rearrangeOps, spaceToDepth } from "./ops/rearrange.ts";
 export * from "./ops/reduce.ts";
 export { type ScatterReduction, scatterElements, scatterOps } from "./ops/scatter.ts";
 export {
@@ -68,6 +84,7 @@ export {
   transpose,
   unsqueeze,
 } from "./ops/shape.ts";
+export { mean, sumOps } from "./ops/sums.ts";
 export {
   changeGraph,
   freeValues,

@@ -8,8 +8,9 @@ import { opTables } from "../src/ops/catalogue.ts";
 import type { Value } from "../src/value.ts";
 import { inDtype, sampleInputs, sampleOperands, samplesOf, sampleTensor } from "./samples.ts";
 
-// RMSNormalization is ONNX's own only since opset 23.
-const opsetOf = (op: string): number => (op === "RMSNormalization" ? 23 : 21);
+// Ops that are ONNX's own only since a later opset.
+const firstOpset: Readonly<Record<string, number>> = { RMSNormalization: 23, Swish: 24, Attention: 24 };
+const opsetOf = ({ op, domain }: NamedRule): number => (domain === "" ? (firstOpset[op] ?? 21) : 21);
 
 function callOf(rule: NamedRule, sample: Sample) {
   return {
@@ -28,7 +29,7 @@ async function runNatively(rule: NamedRule, sample: Sample, tensors: readonly (T
   const types = inferTypesOf(rule, { ...call, inputs: operands.map((each) => each && typeOf(each)) });
   const outputs: Record<string, Value> = {};
   for (const [index, value] of makeNode(call, types).entries()) outputs[`y${index}`] = value;
-  const model = assemble({ name: "op", inputs, outputs, opset: opsetOf(rule.op) });
+  const model = assemble({ name: "op", inputs, outputs, opset: opsetOf(rule) });
   const session = await ort.InferenceSession.create(await encodeOnnx(model), { graphOptimizationLevel: "disabled" });
   const results = await session.run(
     Object.fromEntries(

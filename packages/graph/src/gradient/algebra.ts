@@ -36,7 +36,8 @@ const sameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
 /** dy · f where f has the shape of dy or broadcasts to it; a dy that repeats one number costs a scalar. */
 export function times(dy: Value, f: Value | number): Value {
   if (typeof f === "number") return scaled(dy, f);
-  const number = repeated(dy);
+  const [number, factor] = [repeated(dy), repeated(f)];
+  if (factor !== undefined) return scaled(dy, factor);
   if (number === undefined || !sameShape(dy.shape, f.shape)) return mul(dy, f);
   return number === 1 ? f : mul(f, number);
 }

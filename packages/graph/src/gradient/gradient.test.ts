@@ -7,8 +7,9 @@ import { add, exp, log, mul, round, sigmoid } from "../ops/elementwise.ts";
 import { matMul } from "../ops/matmul.ts";
 import { reduceMean, reduceSum } from "../ops/reduce.ts";
 import type { GraphValue, Value } from "../value.ts";
-import { customGradient, stopGradient } from "./custom.ts";
+import { customGradient } from "./custom.ts";
 import { gradient } from "./gradient.ts";
+import { stopGradient } from "./stop.ts";
 
 const scalar = (value: number) => fromData("float64", Float64Array.of(value), []);
 const vector = (...values: number[]) => fromData("float64", Float64Array.from(values), [values.length]);

@@ -1,5 +1,8 @@
 import type { GradientRule, GradientTable } from "../gradient/rule.ts";
 import { contrib } from "../op.ts";
+import { activationGradients } from "./activations.ts";
+import { composedGradients } from "./by-parts.ts";
+import { convolutionGradients } from "./convolution.ts";
 import { binaryGradients, unaryGradients } from "./elementwise.ts";
 import { generateGradients } from "./generate.ts";
 import { indexingGradients } from "./indexing.ts";
@@ -8,6 +11,7 @@ import { matmulGradients } from "./matmul.ts";
 import { normalizeGradients } from "./normalize.ts";
 import { reduceGradients } from "./reduce.ts";
 import { shapeGradients } from "./shape.ts";
+import { sumGradients } from "./sums.ts";
 
 /** The gradient rule of every op that has one, by domain. */
 export function gradientTables(): Readonly<Record<string, GradientTable>> {
@@ -15,6 +19,8 @@ export function gradientTables(): Readonly<Record<string, GradientTable>> {
     "": {
       ...binaryGradients,
       ...unaryGradients,
+      ...activationGradients,
+      ...sumGradients,
       ...logicGradients,
       ...shapeGradients,
       ...indexingGradients,
@@ -22,6 +28,8 @@ export function gradientTables(): Readonly<Record<string, GradientTable>> {
       ...reduceGradients,
       ...matmulGradients,
       ...normalizeGradients,
+      ...convolutionGradients,
+      ...composedGradients,
     },
     [contrib]: {},
   };

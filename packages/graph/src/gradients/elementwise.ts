@@ -21,7 +21,7 @@ import {
   sin,
   sub,
 } from "../ops/elementwise.ts";
-import { and, cast, equal, greater, greaterOrEqual, less, where } from "../ops/logic.ts";
+import { and, cast, equal, greater, greaterOrEqual, less, lessOrEqual, where } from "../ops/logic.ts";
 import { isTensor, type Value } from "../value.ts";
 
 interface BinaryCall {
@@ -158,16 +158,18 @@ export const unaryGradients = /* @__PURE__ */ defineGradients({
   Sigmoid: unary(({ y, dy }) => times(dy, mul(y, sub(1, y)))),
   Erf: unary(({ x, dy }) => times(dy, mul(exp(scaled(mul(x, x), -1)), 2 / Math.sqrt(Math.PI)))),
   Relu: unary(({ y, dy }) => where(greater(y, 0), dy, 0)), // of the result, so that x is not kept
-  LeakyRelu: unary(({ x, dy, call }) =>
-    where(greater(x, 0), dy, scaled(dy, Math.fround(floatOf(call, "alpha", 0.01)))),
-  ),
+  LeakyRelu: unary(({ x, dy, call }) => where(greater(x, 0), dy, scaled(dy, floatOf(call, "alpha", 0.01)))),
   // Below 0 the slope α eˣ is y + α; y stays finite where eˣ would not.
   Elu: unary(({ x, y, dy, call }) => where(greater(x, 0), dy, times(dy, add(y, floatOf(call, "alpha", 1))))),
   Softplus: unary(({ x, dy }) => times(dy, sigmoid(x))),
-  HardSigmoid: unary(({ y, dy, call }) =>
-    where(and(greater(y, 0), less(y, 1)), scaled(dy, floatOf(call, "alpha", 0.2)), 0),
-  ),
-  HardSwish: unary(({ x, dy }) => where(less(x, -3), 0, where(greater(x, 3), dy, times(dy, add(mul(x, 1 / 3), 0.5))))),
+  // Both bounds let the gradient pass.
+  HardSigmoid: unary(({ x, dy, call }) => {
+    const alpha = floatOf(call, "alpha", 0.2);
+    const line = add(mul(x, alpha), floatOf(call, "beta", 0.5));
+    return where(and(greaterOrEqual(line, 0), lessOrEqual(line, 1)), scaled(dy, alpha), 0);
+  }),
+  // 0 at −3, 1 at 3
+  HardSwish: unary(({ x, dy }) => where(greater(x, -3), where(less(x, 3), times(dy, add(mul(x, 1 / 3), 0.5)), dy), 0)),
   Gelu: unary(({ x, dy, call }) =>
     times(dy, textOf(call, "approximate", "none") === "tanh" ? tanhGeluSlope(x) : geluSlope(x)),
   ),

@@ -62,7 +62,7 @@ export const matmulGradients = /* @__PURE__ */ defineGradients({
     return [
       call.wants[0] ? da() : undefined,
       call.wants[1] ? db() : undefined,
-      call.wants[2] && c ? scaled(sumToShape(dy, c.shape, call.op), Math.fround(beta)) : undefined,
+      call.wants[2] && c ? scaled(sumToShape(dy, c.shape, call.op), beta) : undefined,
     ];
   },
 });

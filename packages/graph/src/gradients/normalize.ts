@@ -4,11 +4,12 @@ import { normalizeAxis } from "../dims.ts";
 import { concreteShape, plus, scaled, sumToShape, times } from "../gradient/algebra.ts";
 import { defineGradients, type GradientCall, type GradientRule, operand } from "../gradient/rule.ts";
 import { add, div, mul, reciprocal, sqrt, sub } from "../ops/elementwise.ts";
+import { cast } from "../ops/logic.ts";
 import { reduceMean, reduceSum } from "../ops/reduce.ts";
 import { reshape } from "../ops/shape.ts";
 import type { Value } from "../value.ts";
 
-const epsilonOf = (call: GradientCall, otherwise: number): number => Math.fround(floatOf(call, "epsilon", otherwise));
+const epsilonOf = (call: GradientCall, otherwise: number): number => floatOf(call, "epsilon", otherwise);
 
 /** x̂ = (x − mean) · r and r = 1 / √(variance + ε) over axes; without `centered` the mean is taken as 0. */
 export function standardized(
@@ -39,7 +40,7 @@ export function throughStandardized(
  */
 function overLastAxes(centered: boolean): GradientRule {
   return (call) => {
-    const [dy, dMean, dInverse] = call.upstream;
+    const [dy, dMean, dInverse] = call.upstream.map((each) => each && cast(each, operand(call, 0).dtype));
     const [x, scale, bias] = [operand(call, 0), operand(call, 1), call.inputs[2]];
     const shape = concreteShape(call, x);
     const first = normalizeAxis(intOf(call, "axis", -1), shape.length, call.op);

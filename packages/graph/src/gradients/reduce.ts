@@ -75,6 +75,8 @@ export const reduceGradients = /* @__PURE__ */ defineGradients({
   ReduceL1: reduction(({ x, dy }) => withSign(x, spread(dy, x))),
   ReduceL2: reduction(({ x, y, dy }) => mul(x, div(dy, where(equal(y, 0), 1, y)))), // 0 for a zero vector
   ReduceSumSquare: reduction(({ x, dy }) => mul(x, scaled(dy, 2))),
+  ReduceLogSum: reduction(({ x, dy, axes }) => div(dy, reduceSum(x, axes))),
+  ReduceLogSumExp: reduction(({ x, y, dy }) => mul(dy, exp(sub(x, y)))), // dy · softmax
   ArgMax: noGradient,
   ArgMin: noGradient,
   /** dx = y (dy − Σ dy y) */

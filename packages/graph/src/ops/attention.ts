@@ -6,6 +6,7 @@ import { erf } from "../evaluate/special.ts";
 import { apply, applyOne, contrib, defineOps, type OpRule, ruleOf, type Sample, type ValueType } from "../op.ts";
 import type { Dim, Value } from "../value.ts";
 import { badShape, inputOf, requireFloat, sameDtype } from "./same-dtype.ts";
+import { attributeNumber } from "./unary.ts";
 
 const plain = ({ dtype, shape }: ValueType): ValueType => ({ dtype, shape });
 
@@ -62,7 +63,7 @@ export const attentionOps = /* @__PURE__ */ defineOps({
       const { dtype, shape } = call.types[0];
       const [a, b, gain] = [x as Float64Array, skip as Float64Array, scale as Float64Array];
       const width = gain.length;
-      const epsilon = Math.fround(floatOf(call, "epsilon", 1e-12));
+      const epsilon = attributeNumber(call, "epsilon", 1e-12);
       const sum = a.map((value, i) => value + b[i % b.length] + (bias?.[i % width] ?? 0));
       const out = new Float64Array(sum.length);
       const inverses = new Float64Array(sum.length / width);

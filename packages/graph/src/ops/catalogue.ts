@@ -1,17 +1,22 @@
 import { contrib, type NamedRule, type OpTable } from "../op.ts";
+import { activationOps } from "./activations.ts";
 import { attentionOps } from "./attention.ts";
 import { bitOps } from "./bits.ts";
 import { convolutionOps } from "./convolution.ts";
+import { einsumOps } from "./einsum.ts";
 import { binaryOps, unaryOps } from "./elementwise.ts";
 import { generateOps } from "./generate.ts";
+import { groupNormalizeOps } from "./group-normalize.ts";
 import { indexingOps } from "./indexing.ts";
 import { logicOps } from "./logic.ts";
+import { lossOps } from "./losses.ts";
 import { matmulOps } from "./matmul.ts";
 import { normalizeOps } from "./normalize.ts";
 import { machineLearningOps, previewOps, trainingOps } from "./other-domains.ts";
 import { contribQuantizedOps, quantizedOps } from "./quantized.ts";
 import { quantizedProductOps } from "./quantized-products.ts";
 import { randomOps } from "./random.ts";
+import { rearrangeOps } from "./rearrange.ts";
 import { reduceOps } from "./reduce.ts";
 import { scatterOps } from "./scatter.ts";
 import { selectionOps } from "./selection.ts";
@@ -19,6 +24,7 @@ import { shapeOps } from "./shape.ts";
 import { signalOps } from "./signal.ts";
 import { textOps } from "./text.ts";
 import { visionOps } from "./vision.ts";
+import { sumOps } from "./sums.ts";
 
 /** Every op that is known, by domain; for imported graphs, whose ops are names. */
 export function opTables(): Readonly<Record<string, OpTable>> {
@@ -26,6 +32,8 @@ export function opTables(): Readonly<Record<string, OpTable>> {
     "": {
       ...binaryOps,
       ...unaryOps,
+      ...activationOps,
+      ...sumOps,
       ...logicOps,
       ...shapeOps,
       ...indexingOps,
@@ -34,6 +42,10 @@ export function opTables(): Readonly<Record<string, OpTable>> {
       ...reduceOps,
       ...matmulOps,
       ...normalizeOps,
+      ...groupNormalizeOps,
+      ...lossOps,
+      ...einsumOps,
+      ...rearrangeOps,
       ...convolutionOps,
       ...quantizedOps,
       ...bitOps,

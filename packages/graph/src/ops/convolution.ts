@@ -1,66 +1,13 @@
-import { elementCount, LoomweightError, type Tensor } from "@loomweight/tensor";
+import { elementCount, type Tensor } from "@loomweight/tensor";
 import { float, int, intOf, ints, intsOf, text, textOf } from "../attributes.ts";
-import { addDims, divideDims, multiplyDims, unknownDim } from "../dims.ts";
+import { multiplyDims, unknownDim } from "../dims.ts";
 import { elementsOf, tensorOf } from "../evaluate/numbers.ts";
 import { applyOne, type ConstantCall, defineOps, knownElements, type OpCall, type OpRule, ruleOf } from "../op.ts";
 import type { Attributes, Dim, Value } from "../value.ts";
+import { byParts } from "./decompose.ts";
+import { resizeByParts } from "./resize-parts.ts";
 import { badShape, inputOf, requireFloat, sameDtype } from "./same-dtype.ts";
-
-interface Window {
-  readonly kernel: readonly number[];
-  readonly strides: readonly number[];
-  readonly dilations: readonly number[];
-  /** Before each axis, then after each; undefined: SAME, which depends on the size. */
-  readonly pads: readonly number[] | "SAME_UPPER" | "SAME_LOWER";
-  readonly ceil: boolean;
-}
-
-function windowOf(call: Pick<OpCall, "op" | "name" | "attributes">, kernel: readonly number[]): Window {
-  const rank = kernel.length;
-  const list = (name: string, length: number, otherwise: number) => {
-    const given = intsOf(call, name) ?? new Array<number>(length).fill(otherwise);
-    if (given.length !== length) throw badShape(call, `${name} [${given}] does not fit ${rank} spatial axes`);
-    return given;
-  };
-  const auto = textOf(call, "auto_pad", "NOTSET");
-  const same = auto === "SAME_UPPER" || auto === "SAME_LOWER";
-  const strides = list("strides", rank, 1);
-  const dilations = list("dilations", rank, 1);
-  if ([...strides, ...dilations, ...kernel].some((each) => each < 1)) {
-    throw badShape(call, "kernel sizes, strides and dilations must be at least 1");
-  }
-  return {
-    kernel,
-    strides,
-    dilations,
-    pads: same ? auto : auto === "VALID" ? new Array<number>(2 * rank).fill(0) : list("pads", 2 * rank, 0),
-    ceil: intOf(call, "ceil_mode", 0) === 1,
-  };
-}
-
-/** Size after sliding a window along an axis. */
-function slidSize(size: Dim, window: Window, axis: number): Dim {
-  const { kernel, strides, dilations, pads, ceil } = window;
-  const reach = (kernel[axis] - 1) * dilations[axis] + 1;
-  if (typeof pads === "string") return divideDims(addDims(size, strides[axis] - 1), strides[axis]);
-  const room = addDims(size, pads[axis] + pads[axis + kernel.length] - reach);
-  if (typeof room !== "number") return ceil ? unknownDim : addDims(divideDims(room, strides[axis]), 1);
-  if (!ceil) return Math.max(0, Math.floor(room / strides[axis]) + 1);
-  const steps = Math.ceil(room / strides[axis]);
-  // A window that would begin in the padding after the end is dropped.
-  const begins = steps * strides[axis] - pads[axis];
-  return typeof size === "number" && begins >= size ? steps : steps + 1;
-}
-
-/** Padding before each axis. */
-function padBefore(window: Window, sizes: readonly number[], out: readonly number[]): number[] {
-  const { kernel, strides, dilations, pads } = window;
-  return kernel.map((length, axis) => {
-    if (typeof pads !== "string") return pads[axis];
-    const total = Math.max(0, (out[axis] - 1) * strides[axis] + (length - 1) * dilations[axis] + 1 - sizes[axis]);
-    return pads === "SAME_UPPER" ? Math.floor(total / 2) : Math.ceil(total / 2);
-  });
-}
+import { paddedCounts, slide, slidSize, transposedWindow, windowOf } from "./window.ts";
 
 function convolutionShape(call: OpCall, weightIndex: number): Dim[] {
   const { shape } = inputOf(call, 0);
@@ -105,45 +52,6 @@ function poolRule(kind: "max" | "average"): OpRule {
   };
 }
 
-/** Steps that constants are worth. */
-const mostSteps = 2 ** 31;
-
-/** Visits each window: `visit(place of the result, places of x inside it, cells of the window inside x or its padding)`. */
-function slide(
-  shape: readonly number[],
-  out: readonly number[],
-  window: Window,
-  visit: (to: number, at: number, tap: number) => void,
-): void {
-  const [sizes, results] = [shape.slice(2), out.slice(2)];
-  const before = padBefore(window, sizes, results);
-  const planes = shape[0] * shape[1];
-  const [plane, result, taps] = [elementCount(sizes), elementCount(results), elementCount(window.kernel)];
-  if (planes * result * taps > mostSteps) {
-    throw new LoomweightError({
-      code: "TOO_LARGE",
-      problem: `windows of [${window.kernel}] over [${shape}] are too many to compute here`,
-      fix: "Run it through a graph instead.",
-    });
-  }
-  for (let to = 0; to < result; to++) {
-    for (let tap = 0; tap < taps; tap++) {
-      let [restTo, restTap, at, step, inside] = [to, tap, 0, 1, true];
-      for (let axis = sizes.length - 1; axis >= 0; axis--) {
-        const begin = (restTo % results[axis]) * window.strides[axis] - before[axis];
-        const place = begin + (restTap % window.kernel[axis]) * window.dilations[axis];
-        restTo = Math.floor(restTo / results[axis]);
-        restTap = Math.floor(restTap / window.kernel[axis]);
-        inside &&= place >= 0 && place < sizes[axis];
-        at += place * step;
-        step *= sizes[axis];
-      }
-      if (!inside) continue;
-      for (let p = 0; p < planes; p++) visit(p * result + to, p * plane + at, tap);
-    }
-  }
-}
-
 function evaluatePool(call: ConstantCall, kind: "max" | "average"): Tensor {
   const x = call.inputs[0] as Tensor;
   const { dtype, shape } = call.types[0];
@@ -163,22 +71,59 @@ function evaluatePool(call: ConstantCall, kind: "max" | "average"): Tensor {
   return tensorOf(out, shape, dtype);
 }
 
-/** Cells of each window that lie inside x or its padding: ceil mode may reach beyond both. */
-function paddedCounts(shape: readonly number[], out: readonly number[], window: Window): number[] {
-  const [sizes, results] = [shape.slice(2), out.slice(2)];
-  const { kernel, strides, dilations, pads } = window;
-  const before = padBefore(window, sizes, results);
-  return Array.from({ length: elementCount(results) }, (_, to) => {
-    let [rest, count] = [to, 1];
-    for (let axis = sizes.length - 1; axis >= 0; axis--) {
-      const begin = (rest % results[axis]) * strides[axis] - before[axis];
-      rest = Math.floor(rest / results[axis]);
-      const end =
-        sizes[axis] + (typeof pads === "string" ? kernel[axis] * dilations[axis] : pads[axis + kernel.length]);
-      count *= Math.min(kernel[axis], Math.ceil((end - begin) / dilations[axis]));
+function evaluateConvTranspose(call: ConstantCall): Tensor {
+  const [x, weight, bias] = call.inputs as [Tensor, Tensor, Tensor | undefined];
+  const { dtype, shape } = call.types[0];
+  const group = intOf(call, "group", 1);
+  const window = transposedWindow(call, x.shape, weight.shape, shape);
+  const [data, taps] = [elementsOf(x), elementsOf(weight)];
+  const [planes, channels, perGroup] = [x.shape[1], shape[1], weight.shape[1]];
+  const [cells, result, source] = [
+    elementCount(window.kernel),
+    elementCount(shape.slice(2)),
+    elementCount(x.shape.slice(2)),
+  ];
+  const out = new Float64Array(elementCount(shape));
+  if (bias !== undefined) {
+    const shift = elementsOf(bias);
+    for (let i = 0; i < out.length; i++) out[i] = shift[Math.floor(i / result) % channels];
+  }
+  // The window slides over the result and reads what it would have written.
+  slide([1, 1, ...shape.slice(2)], [1, 1, ...x.shape.slice(2)], window, (from, at, tap) => {
+    for (let batch = 0; batch < x.shape[0]; batch++) {
+      for (let c = 0; c < planes; c++) {
+        const value = data[(batch * planes + c) * source + from];
+        const first = Math.floor(c / (planes / group)) * perGroup;
+        for (let k = 0; k < perGroup; k++) {
+          out[(batch * channels + first + k) * result + at] += value * taps[(c * perGroup + k) * cells + tap];
+        }
+      }
     }
-    return count;
   });
+  return tensorOf(out, shape, dtype);
+}
+
+/** All spatial axes brought down to 1. */
+function globalPool(fold: (values: Float64Array) => number): OpRule {
+  return {
+    inputs: [1, 1],
+    infer(call) {
+      requireFloat(call, 0);
+      const { dtype, shape } = inputOf(call, 0);
+      return [{ dtype, shape: shape.map((dim, axis) => (axis < 2 ? dim : 1)) }];
+    },
+    evaluate(call) {
+      const x = call.inputs[0] as Tensor;
+      const { dtype, shape } = call.types[0];
+      const data = elementsOf(x);
+      const inner = elementCount(x.shape.slice(2));
+      const out = Float64Array.from({ length: elementCount(shape) }, (_, i) =>
+        fold(data.subarray(i * inner, (i + 1) * inner)),
+      );
+      return [tensorOf(out, shape, dtype)];
+    },
+    samples: [{ inputs: [[2, 3, 4, 5]] }],
+  };
 }
 
 /** Convolution, pooling, resizing: [batch, channels, spatial axes …]. */
@@ -261,7 +206,12 @@ export const convolutionOps = /* @__PURE__ */ defineOps({
         },
       ];
     },
+    evaluate: (call) => [evaluateConvTranspose(call)],
     samples: [
+      {
+        inputs: [[1, 4, 3], [4, 1, 3], [2]],
+        attributes: { group: int(2), dilations: ints([2]), auto_pad: text("SAME_LOWER"), strides: ints([2]) },
+      },
       {
         inputs: [
           [1, 3, 4, 4],
@@ -273,24 +223,10 @@ export const convolutionOps = /* @__PURE__ */ defineOps({
   },
   MaxPool: poolRule("max"),
   AveragePool: poolRule("average"),
-  GlobalAveragePool: {
-    inputs: [1, 1],
-    infer(call) {
-      requireFloat(call, 0);
-      const { dtype, shape } = inputOf(call, 0);
-      return [{ dtype, shape: shape.map((dim, axis) => (axis < 2 ? dim : 1)) }];
-    },
-    evaluate(call) {
-      const x = call.inputs[0] as Tensor;
-      const { dtype, shape } = call.types[0];
-      const data = elementsOf(x);
-      const inner = elementCount(x.shape.slice(2));
-      const out = new Float64Array(elementCount(shape));
-      for (let i = 0; i < data.length; i++) out[Math.floor(i / inner)] += data[i] / inner;
-      return [tensorOf(out, shape, dtype)];
-    },
-    samples: [{ inputs: [[2, 3, 4, 5]] }],
-  },
+  GlobalAveragePool: globalPool((values) => values.reduce((total, value) => total + value, 0) / values.length),
+  GlobalMaxPool: globalPool((values) =>
+    values.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY),
+  ),
   Resize: {
     inputs: [1, 4],
     infer(call) {
@@ -308,6 +244,7 @@ export const convolutionOps = /* @__PURE__ */ defineOps({
       }
       return [{ dtype, shape: out }];
     },
+    evaluate: byParts(resizeByParts),
     samples: [
       {
         inputs: [[1, 2, 3, 4], undefined, { shape: [4], values: [1, 1, 2, 2] }],
@@ -317,6 +254,11 @@ export const convolutionOps = /* @__PURE__ */ defineOps({
       {
         inputs: [[1, 1, 4, 4], undefined, undefined, { shape: [4], dtype: "int64", values: [1, 1, 7, 3] }],
         attributes: { mode: text("linear") },
+      },
+      {
+        inputs: [[1, 1, 4, 4], undefined, { shape: [4], values: [1, 1, 1.6, 0.7] }],
+        attributes: { mode: text("cubic") },
+        constants: [2],
       },
     ],
   },
@@ -357,6 +299,31 @@ export function conv(
   return applyOne(ruleOf(convolutionOps, "Conv"), [x, weight, bias], attributes);
 }
 
+export interface ConvTransposeOptions extends WindowOptions {
+  readonly group?: number;
+  /** Rows and columns added at the end; default 0. */
+  readonly outputPadding?: readonly number[];
+}
+
+/** The transpose of a convolution: x [batch, in, …] with weight [in, out / group, …], plus bias [out]. */
+export function convTranspose(x: Tensor, weight: Tensor, bias?: Tensor, options?: ConvTransposeOptions): Tensor;
+export function convTranspose(x: Value, weight: Value, bias?: Value, options?: ConvTransposeOptions): Value;
+export function convTranspose(
+  x: Value,
+  weight: Value,
+  bias?: Value,
+  { group = 1, outputPadding, ...options }: ConvTransposeOptions = {},
+): Value {
+  const kernel = weight.shape.slice(2);
+  const attributes = {
+    ...(kernel.every((size) => typeof size === "number") ? { kernel_shape: ints(kernel) } : {}),
+    ...(group === 1 ? {} : { group: int(group) }),
+    ...(outputPadding === undefined ? {} : { output_padding: ints(outputPadding) }),
+    ...windowAttributes(options),
+  };
+  return applyOne(ruleOf(convolutionOps, "ConvTranspose"), [x, weight, bias], attributes);
+}
+
 /** Largest element of each window */
 export function maxPool(
   x: Value,
@@ -391,6 +358,11 @@ export function averagePool(
 /** Mean over all spatial axes, which become 1 */
 export function globalAveragePool(x: Value): Value {
   return applyOne(ruleOf(convolutionOps, "GlobalAveragePool"), [x]);
+}
+
+/** Largest element over all spatial axes, which become 1 */
+export function globalMaxPool(x: Value): Value {
+  return applyOne(ruleOf(convolutionOps, "GlobalMaxPool"), [x]);
 }
 
 export interface ResizeOptions {

@@ -2,7 +2,7 @@ import { type DType, fromData, LoomweightError, type Tensor } from "@loomweight/
 import { float, floatOf, int, intOf, text, textOf } from "../attributes.ts";
 import { addDims, broadcast, divideDims, multiplyDims, subtractDims } from "../dims.ts";
 import { allocateResult, kernelsHolding } from "../evaluate/kernel-memory.ts";
-import { type BigStorage, bigElementsOf, elementsOf, isBig, tensorOf } from "../evaluate/numbers.ts";
+import { bigElementsOf, elementsOf, isBig, tensorOf } from "../evaluate/numbers.ts";
 import { erf as erfOf } from "../evaluate/special.ts";
 import { broadcastStride, walkRows } from "../evaluate/walk.ts";
 import {
@@ -16,7 +16,8 @@ import {
   type Sample,
 } from "../op.ts";
 import type { Dim, Operand, Value } from "../value.ts";
-import { inputOf, requireFloat, sameDtype } from "./same-dtype.ts";
+import { inputOf, sameDtype } from "./same-dtype.ts";
+import { attributeNumber, noIntegers, positive, sigmoidOf, unary } from "./unary.ts";
 
 /** out[o + i] = a[at + i * aStep] ∘ b[bt + i * bStep] for i < count. */
 type Loop = (
@@ -100,10 +101,6 @@ function evaluateBinary(call: ConstantCall, facts: Pick<BinaryFacts, "loop" | "b
     facts.loop(out, o, x, at, aStep, y, bt, bStep, count);
   });
   return tensorOf(dtype === "int32" || dtype === "int8" || dtype === "int16" ? out.map(Math.trunc) : out, shape, dtype);
-}
-
-function noIntegers(op: string, dtype: DType): LoomweightError {
-  return new LoomweightError({ code: "UNSUPPORTED_DTYPE", problem: `${op} does not compute with ${dtype}` });
 }
 
 function divideBig(a: bigint, b: bigint): bigint {
@@ -281,41 +278,6 @@ function variadic(f: (a: number, b: number) => number, big: (a: bigint, b: bigin
   };
 }
 
-interface UnaryFacts {
-  readonly f: (x: number, call: ConstantCall) => number;
-  readonly big?: (x: bigint) => bigint;
-  /** Integers are allowed. */
-  readonly integers?: boolean;
-  readonly samples?: readonly Sample[];
-}
-
-function unary({ f, big, integers, samples }: UnaryFacts): OpRule {
-  return {
-    inputs: [1, 1],
-    infer(call) {
-      const { dtype, shape } = inputOf(call, 0);
-      if (!integers) requireFloat(call, 0);
-      return [{ dtype, shape }];
-    },
-    evaluate(call) {
-      const x = call.inputs[0] as Tensor;
-      if (isBig(x.dtype)) {
-        if (big === undefined) throw noIntegers(call.op, x.dtype);
-        const codes: BigStorage = bigElementsOf(x).slice();
-        for (let i = 0; i < codes.length; i++) codes[i] = big(codes[i]);
-        return [fromData<DType>(x.dtype, codes, x.shape)];
-      }
-      const values = elementsOf(x);
-      const out = new Float64Array(values.length);
-      for (let i = 0; i < values.length; i++) out[i] = f(values[i], call);
-      return [tensorOf(out, x.shape, x.dtype)];
-    },
-    samples: samples ?? [{ inputs: [[2, 5]] }, { inputs: [[]] }],
-  };
-}
-
-const positive: readonly Sample[] = [{ inputs: [{ shape: [2, 5], low: 0.1, high: 4 }] }];
-const sigmoidOf = (x: number) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 const tanhGelu = (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 const halfToEven = (x: number) => {
   const rounded = Math.round(x);
@@ -334,7 +296,7 @@ export const unaryOps = /* @__PURE__ */ defineOps({
   Sigmoid: unary({ f: sigmoidOf }),
   Erf: unary({ f: erfOf }),
   Relu: unary({ f: (x) => Math.max(x, 0) }),
-  LeakyRelu: unary({ f: (x, call) => (x < 0 ? x * Math.fround(floatOf(call, "alpha", 0.01)) : x) }),
+  LeakyRelu: unary({ f: (x, call) => (x < 0 ? x * attributeNumber(call, "alpha", 0.01) : x) }),
   Elu: unary({ f: (x, call) => (x < 0 ? floatOf(call, "alpha", 1) * Math.expm1(x) : x) }),
   Softplus: unary({ f: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))) }),
   HardSigmoid: unary({

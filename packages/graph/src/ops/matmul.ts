@@ -1,5 +1,5 @@
 import { elementCount, type Tensor } from "@loomweight/tensor";
-import { float, floatOf, int, intOf } from "../attributes.ts";
+import { float, int, intOf } from "../attributes.ts";
 import { broadcast } from "../dims.ts";
 import { allocateResult } from "../evaluate/kernel-memory.ts";
 import { addProductInKernelMemory, multiplyInto } from "../evaluate/multiply.ts";
@@ -8,6 +8,7 @@ import { broadcastStride, walkRows } from "../evaluate/walk.ts";
 import { applyOne, type ConstantCall, defineOps, type OpCall, ruleOf } from "../op.ts";
 import type { Dim, Operand, Value } from "../value.ts";
 import { badShape, inputOf, requireFloat, sameDtype } from "./same-dtype.ts";
+import { attributeNumber } from "./unary.ts";
 
 function matMulShape(call: OpCall): Dim[] {
   const [a, b] = [inputOf(call, 0).shape, inputOf(call, 1).shape];
@@ -120,7 +121,7 @@ export const matmulOps = /* @__PURE__ */ defineOps({
       const [a, b, c] = call.inputs as [Tensor, Tensor, Tensor | undefined];
       const { dtype, shape } = call.types[0];
       const [transA, transB] = [intOf(call, "transA", 0) === 1, intOf(call, "transB", 0) === 1];
-      const [alpha, beta] = [Math.fround(floatOf(call, "alpha", 1)), Math.fround(floatOf(call, "beta", 1))];
+      const [alpha, beta] = [attributeNumber(call, "alpha", 1), attributeNumber(call, "beta", 1)];
       const [m, n] = shape;
       const k = a.shape[transA ? 0 : 1];
       const [x, y] = [oriented(a, transA), oriented(b, transB)];

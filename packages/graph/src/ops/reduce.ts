@@ -246,6 +246,39 @@ export const reduceOps = /* @__PURE__ */ defineOps({
   ReduceL1: reduction({ first: 0, step: (total, value) => total + Math.abs(value) }),
   ReduceL2: reduction({ first: 0, step: (total, value) => total + value * value, last: Math.sqrt }),
   ReduceSumSquare: reduction({ first: 0, step: (total, value) => total + value * value }),
+  ReduceLogSum: {
+    ...reduction({ first: 0, step: (total, value) => total + value, last: Math.log }),
+    samples: [
+      {
+        inputs: [
+          { shape: [2, 3, 4], low: 0.1, high: 2 },
+          { shape: [1], dtype: "int64", values: [1] },
+        ],
+      },
+      { inputs: [{ shape: [2, 3], low: 0.1, high: 2 }], attributes: { keepdims: int(0) } },
+    ],
+  },
+  ReduceLogSumExp: {
+    ...reduction({ first: 0, step: (total, value) => total + value }),
+    evaluate(call) {
+      const x = call.inputs[0] as Tensor;
+      const all = elementsOf(x);
+      const largest = all.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
+      const shift = Number.isFinite(largest) ? largest : 0;
+      const shifted = tensorOf(
+        all.map((value) => Math.exp(value - shift)),
+        x.shape,
+        "float64",
+      );
+      const types = [{ dtype: "float64" as const, shape: call.types[0].shape }];
+      const sums = evaluateReduction(
+        { ...call, inputs: [shifted, call.inputs[1]], types },
+        { first: 0, step: (total, value) => total + value },
+      );
+      const logs = elementsOf(sums).map((sum) => Math.log(sum) + shift);
+      return [tensorOf(logs, call.types[0].shape, call.types[0].dtype)];
+    },
+  },
   ArgMax: argumentRule((a, b) => a > b),
   ArgMin: argumentRule((a, b) => a < b),
   Softmax: softmaxRule(false),
@@ -346,7 +379,9 @@ function reduceRule(
     | "ReduceProd"
     | "ReduceL1"
     | "ReduceL2"
-    | "ReduceSumSquare",
+    | "ReduceSumSquare"
+    | "ReduceLogSum"
+    | "ReduceLogSumExp",
 ) {
   return ruleOf(reduceOps, op);
 }
@@ -361,6 +396,11 @@ export const reduceL1: ReduceOp = reduceOp("ReduceL1");
 /** √ of the sum of squares */
 export const reduceL2: ReduceOp = reduceOp("ReduceL2");
 export const reduceSumSquare: ReduceOp = reduceOp("ReduceSumSquare");
+
+/** log Σ x */
+export const reduceLogSum: ReduceOp = reduceOp("ReduceLogSum");
+/** log Σ e^x */
+export const reduceLogSumExp: ReduceOp = reduceOp("ReduceLogSumExp");
 
 /** Index of the largest element along `axis`; int64. */
 export function argMax(x: Value, axis: number, keepDims = true): Value {
