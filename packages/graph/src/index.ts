@@ -67,7 +67,9 @@ export * from "./ops/matmul.ts";
 export * from "./ops/normalize.ts";
 export * from "./ops/quantized.ts";
 export { depthToSpace, rearrangeOps, spaceToDepth } from "./ops/rearrange.ts";
+export { gru, lstm, type RecurrentOptions, recurrentOps } from "./ops/recurrent.ts";
 export * from "./ops/reduce.ts";
+export { type AttentionOptions, attention, scaledAttentionOps } from "./ops/scaled-attention.ts";
 export { type ScatterReduction, scatterElements, scatterOps } from "./ops/scatter.ts";
 export {
   concat,

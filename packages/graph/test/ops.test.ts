@@ -9,7 +9,12 @@ import type { Value } from "../src/value.ts";
 import { inDtype, sampleInputs, sampleOperands, samplesOf, sampleTensor } from "./samples.ts";
 
 // Ops that are ONNX's own only since a later opset.
-const firstOpset: Readonly<Record<string, number>> = { RMSNormalization: 23, Swish: 24, Attention: 24 };
+const firstOpset: Readonly<Record<string, number>> = {
+  RMSNormalization: 23,
+  RotaryEmbedding: 23,
+  Swish: 24,
+  Attention: 24,
+};
 const opsetOf = ({ op, domain }: NamedRule): number => (domain === "" ? (firstOpset[op] ?? 21) : 21);
 
 function callOf(rule: NamedRule, sample: Sample) {

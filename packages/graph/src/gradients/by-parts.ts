@@ -9,11 +9,15 @@ import {
 } from "../ops/group-normalize.ts";
 import { likelihoodLossByParts, softmaxLossByParts } from "../ops/losses.ts";
 import { depthToSpaceByParts, spaceToDepthByParts } from "../ops/rearrange.ts";
+import { recurrentByParts } from "../ops/recurrent.ts";
 
 /** Ops whose gradient is that of the ops they consist of. */
 export const composedGradients = /* @__PURE__ */ defineGradients({
   DepthToSpace: throughParts(depthToSpaceByParts),
   SpaceToDepth: throughParts(spaceToDepthByParts),
+  LSTM: throughParts(recurrentByParts("LSTM")),
+  GRU: throughParts(recurrentByParts("GRU")),
+  RNN: throughParts(recurrentByParts("RNN")),
   Einsum: throughParts(einsumByParts),
   GroupNormalization: throughParts(groupNormalizationByParts),
   InstanceNormalization: throughParts(instanceNormalizationByParts),

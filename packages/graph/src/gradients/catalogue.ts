@@ -1,6 +1,7 @@
 import type { GradientRule, GradientTable } from "../gradient/rule.ts";
 import { contrib } from "../op.ts";
 import { activationGradients } from "./activations.ts";
+import { attentionGradients, scaledAttentionGradients } from "./attention.ts";
 import { composedGradients } from "./by-parts.ts";
 import { convolutionGradients } from "./convolution.ts";
 import { binaryGradients, unaryGradients } from "./elementwise.ts";
@@ -30,8 +31,9 @@ export function gradientTables(): Readonly<Record<string, GradientTable>> {
       ...normalizeGradients,
       ...convolutionGradients,
       ...composedGradients,
+      ...scaledAttentionGradients,
     },
-    [contrib]: {},
+    [contrib]: { ...attentionGradients },
   };
 }
 

@@ -5,6 +5,14 @@ import { elementsOf, tensorOf } from "../evaluate/numbers.ts";
 import { erf } from "../evaluate/special.ts";
 import { apply, applyOne, contrib, defineOps, type OpRule, ruleOf, type Sample, type ValueType } from "../op.ts";
 import type { Dim, Value } from "../value.ts";
+import {
+  contribRotaryByParts,
+  fusedMatMulByParts,
+  groupQueryByParts,
+  multiHeadByParts,
+  skipLayerNormByParts,
+} from "./attention-parts.ts";
+import { byParts } from "./decompose.ts";
 import { badShape, inputOf, requireFloat, sameDtype } from "./same-dtype.ts";
 import { attributeNumber } from "./unary.ts";
 
@@ -94,6 +102,7 @@ export const attentionOps = /* @__PURE__ */ defineOps({
       const statistics: ValueType = { dtype: "float32", shape: [...shape.slice(0, -1), 1] };
       return [{ dtype, shape }, statistics, statistics, { dtype, shape }].slice(0, Math.max(1, call.outputs));
     },
+    evaluate: byParts(skipLayerNormByParts),
     samples: [{ inputs: [[2, 3, 8], [2, 3, 8], [8], [8]] }],
   },
   RotaryEmbedding: {
@@ -102,6 +111,7 @@ export const attentionOps = /* @__PURE__ */ defineOps({
       requireFloat(call, 0);
       return [plain(inputOf(call, 0))];
     },
+    evaluate: byParts(contribRotaryByParts),
     samples: [
       {
         inputs: [[1, 2, 3, 8], { shape: [1, 3], dtype: "int64", values: [0, 1, 2] }, [4, 4], [4, 4]],
@@ -129,6 +139,7 @@ export const attentionOps = /* @__PURE__ */ defineOps({
         { dtype: query.dtype, shape: presentShape(call.inputs[4], newKeys, kvHeads, headSize) },
       ].slice(0, Math.max(1, call.outputs));
     },
+    evaluate: byParts(groupQueryByParts),
     samples: [
       {
         inputs: [
@@ -166,6 +177,7 @@ export const attentionOps = /* @__PURE__ */ defineOps({
         present(call.inputs[7]),
       ].slice(0, Math.max(1, call.outputs));
     },
+    evaluate: byParts(multiHeadByParts),
     samples: [
       {
         inputs: [
@@ -194,6 +206,7 @@ export const attentionOps = /* @__PURE__ */ defineOps({
         },
       ];
     },
+    evaluate: byParts(fusedMatMulByParts),
     samples: [
       {
         inputs: [

@@ -17,14 +17,16 @@ import { contribQuantizedOps, quantizedOps } from "./quantized.ts";
 import { quantizedProductOps } from "./quantized-products.ts";
 import { randomOps } from "./random.ts";
 import { rearrangeOps } from "./rearrange.ts";
+import { recurrentOps } from "./recurrent.ts";
 import { reduceOps } from "./reduce.ts";
+import { scaledAttentionOps, standardRotaryOps } from "./scaled-attention.ts";
 import { scatterOps } from "./scatter.ts";
 import { selectionOps } from "./selection.ts";
 import { shapeOps } from "./shape.ts";
 import { signalOps } from "./signal.ts";
+import { sumOps } from "./sums.ts";
 import { textOps } from "./text.ts";
 import { visionOps } from "./vision.ts";
-import { sumOps } from "./sums.ts";
 
 /** Every op that is known, by domain; for imported graphs, whose ops are names. */
 export function opTables(): Readonly<Record<string, OpTable>> {
@@ -44,6 +46,9 @@ export function opTables(): Readonly<Record<string, OpTable>> {
       ...normalizeOps,
       ...groupNormalizeOps,
       ...lossOps,
+      ...recurrentOps,
+      ...scaledAttentionOps,
+      ...standardRotaryOps,
       ...einsumOps,
       ...rearrangeOps,
       ...convolutionOps,
