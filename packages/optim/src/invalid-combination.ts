@@ -16,3 +16,15 @@ export function invalidCombination(
       .join(", "),
   });
 }
+
+/** Throws `INVALID_OPTION` unless 0 < beta < 1. */
+export function requireOpenBeta(option: string, beta: number): void {
+  if (beta > 0 && beta < 1) return;
+  throw new LoomweightError({
+    code: "INVALID_OPTION",
+    problem: "invalid value",
+    option,
+    expected: "a number above 0 and below 1",
+    found: String(beta),
+  });
+}

@@ -11,6 +11,7 @@ import { adamw } from "./methods/adamw.ts";
 import { adan } from "./methods/adan.ts";
 import { adopt } from "./methods/adopt.ts";
 import { asgd } from "./methods/asgd.ts";
+import { classp } from "./methods/classp.ts";
 import { lamb } from "./methods/lamb.ts";
 import { laprop } from "./methods/laprop.ts";
 import { lars } from "./methods/lars.ts";
@@ -24,6 +25,8 @@ import { novograd } from "./methods/novograd.ts";
 import { radam } from "./methods/radam.ts";
 import { rmsprop } from "./methods/rmsprop.ts";
 import { rprop } from "./methods/rprop.ts";
+import { scheduleFreeAdamw } from "./methods/schedule-free-adamw.ts";
+import { scheduleFreeSgd } from "./methods/schedule-free-sgd.ts";
 import { sgd } from "./methods/sgd.ts";
 import { sgdp } from "./methods/sgdp.ts";
 
@@ -40,6 +43,7 @@ export const optimizers: readonly AnyOptimizerMethod[] = [
   adan,
   adopt,
   asgd,
+  classp,
   lamb,
   laprop,
   lars,
@@ -53,6 +57,8 @@ export const optimizers: readonly AnyOptimizerMethod[] = [
   radam,
   rmsprop,
   rprop,
+  scheduleFreeAdamw,
+  scheduleFreeSgd,
   sgd,
   sgdp,
 ];
