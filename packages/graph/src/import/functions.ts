@@ -1,7 +1,7 @@
 import { LoomweightError } from "@loomweight/tensor";
 import { decodeFunction, type FunctionBody, referredAttribute } from "../codec/decode-function.ts";
 import type { OnnxGraph, OnnxModel, OnnxNode } from "../model.ts";
-import { mapBodies } from "../rewrite.ts";
+import { mapBodies, subgraphsOf } from "../rewrite.ts";
 import type { Attributes, AttributeValue } from "../value.ts";
 
 /** Local functions of a model by domain and name. */
@@ -25,6 +25,46 @@ export function functionTable(model: OnnxModel): FunctionTable {
     bodies.set(at, decodeFunction(each.bytes, `function ${each.name}`));
   }
   return { find: (node) => bodies.get(key(node.domain, node.op)), size: bodies.size };
+}
+
+/** Nodes that inlining may make: more than any real model has. */
+const mostNodes = 500_000;
+
+/**
+ * Throws `INVALID_GRAPH` for functions that call themselves, also by way of others, and `TOO_LARGE` where inlining
+ * would make too many nodes: counted before any is made.
+ */
+export function checkCalls(graph: OnnxGraph, functions: FunctionTable): void {
+  const counts = new Map<FunctionBody, number>();
+  const open = new Set<FunctionBody>();
+  const count = (node: OnnxNode): number => {
+    const inner = subgraphsOf(node).reduce((sum, each) => sum + total(each.nodes), 1);
+    const body = functions.find(node);
+    if (body === undefined) return inner;
+    const known = counts.get(body);
+    if (known !== undefined) return known;
+    if (open.has(body)) {
+      throw new LoomweightError({
+        code: "INVALID_GRAPH",
+        problem: `the function "${node.op}" of "${node.domain}" calls itself`,
+        node: node.name,
+      });
+    }
+    open.add(body);
+    const made = total(body.nodes);
+    open.delete(body);
+    counts.set(body, made);
+    return made;
+  };
+  const total = (nodes: readonly OnnxNode[]): number => nodes.reduce((sum, node) => sum + count(node), 0);
+  const made = total(graph.nodes);
+  if (made <= mostNodes) return;
+  throw new LoomweightError({
+    code: "TOO_LARGE",
+    problem: "the model's functions would make too many nodes",
+    expected: `at most ${mostNodes}`,
+    found: `${made}`,
+  });
 }
 
 /** The nodes of a function as one call of it: values renamed, attributes put in. */

@@ -3,6 +3,7 @@ import { createNames } from "../assemble.ts";
 import {
   type InferContext,
   inferGraph,
+  inferNode,
   isStandard,
   opsetOf,
   readSmallConstants,
@@ -15,7 +16,7 @@ import { freeValues, initializer, mapBodies, namesInBodies, subgraphsOf } from "
 import type { Converter } from "./converters/converter.ts";
 import { inputConverters } from "./converters/inputs.ts";
 import { meaningConverters } from "./converters/meaning.ts";
-import { callFunction, type FunctionTable, functionTable } from "./functions.ts";
+import { callFunction, checkCalls, type FunctionTable, functionTable } from "./functions.ts";
 
 /** Versions of the standard domain that are understood. */
 export const oldestOpset = 7;
@@ -23,27 +24,25 @@ export const newestOpset = 26;
 /** What older models are brought to; newer ones stay as they are. */
 export const normalOpset = 21;
 
-/** Functions inside functions, and nodes they make: more than any real model has. */
-const deepestCalls = 64;
-const mostNodes = 2_000_000;
-
 /**
  * The model at opset 21 and IR 10 (or at its own, where that is newer), its local functions inlined: attributes that
  * became inputs are inputs, ops that meant something else are written with ops of today. Ops of other domains and
  * unknown ops stay as they are. Weights are not read.
  *
  * Throws `UNSUPPORTED_OPSET` before 7 and after 26, `UNSUPPORTED_OP` naming the node where opset 21 has no words for
- * what it does, `INVALID_GRAPH` for functions that call themselves.
+ * what it does, `INVALID_GRAPH` for functions that call themselves, `TOO_LARGE` for those that would
+ * make more nodes than any model has.
  */
 export async function normalizeModel(model: OnnxModel): Promise<OnnxModel> {
   const opset = checkOpset(opsetOf(model.opsets, ""), model);
   const functions = functionTable(model);
+  if (functions.size > 0) checkCalls(model.graph, functions);
   if (opset >= normalOpset && functions.size === 0) return model;
   const constants = await readSmallConstants(model.graph);
   const context = { opsets: model.opsets, tables: opTables(), constants, strict: false };
   const types = inferGraph(model.graph, context);
   const target = Math.max(opset, normalOpset);
-  const shared: Shared = { functions, context, names: allNames(model.graph), target, opsets: {}, nodes: 0 };
+  const shared: Shared = { functions, context, names: allNames(model.graph), target, opsets: {} };
   const graph = normalGraph(model.graph, types, opset, shared);
   const { "": _, "ai.onnx": __, ...others } = model.opsets;
   return {
@@ -76,7 +75,6 @@ interface Shared {
   readonly target: number;
   /** Domains that functions import beyond those of the model. */
   readonly opsets: Record<string, number>;
-  nodes: number;
 }
 
 function allNames(graph: OnnxGraph): { take(name: string): string } {
@@ -92,41 +90,35 @@ function normalGraph(graph: OnnxGraph, scope: TypeScope, opset: number, shared: 
   const used = usedValues(graph);
   const added: Initializer[] = [];
   const nodes: OnnxNode[] = [];
-  const expand = (node: OnnxNode, version: number, calls: readonly string[]): void => {
+  const expand = (node: OnnxNode, version: number): void => {
     const body = shared.functions.find(node);
     if (body === undefined) {
+      inferHere(node, version, scope, shared.context);
       nodes.push(...converted(node, version, { used, added, scope, shared }));
       return;
     }
-    if (calls.length >= deepestCalls || calls.includes(`${node.domain}.${node.op}`)) {
-      throw new LoomweightError({
-        code: "INVALID_GRAPH",
-        problem: `the function "${node.op}" calls itself, or functions call each other too deep`,
-        node: node.name,
-      });
-    }
     const inner = checkFunctionOpset(body.opsets, version, shared);
     const called = callFunction(node, body, shared.names.take);
-    shared.nodes += called.length;
-    if (shared.nodes > mostNodes) throw tooMany();
     for (const each of called) {
       for (const name of each.inputs) used.add(name);
       for (const free of subgraphsOf(each).flatMap(freeValues)) used.add(free);
     }
-    for (const each of called) expand(each, inner, [...calls, `${node.domain}.${node.op}`]);
+    for (const each of called) expand(each, inner);
   };
-  for (const node of graph.nodes) expand(node, opset, []);
+  for (const node of graph.nodes) expand(node, opset);
   const initializers = new Map(graph.initializers);
   for (const each of added) initializers.set(each.name, each);
   return { ...graph, nodes, initializers };
 }
 
-function tooMany(): LoomweightError {
-  return new LoomweightError({
-    code: "TOO_LARGE",
-    problem: "the model's functions would make too many nodes",
-    expected: `at most ${mostNodes}`,
-  });
+/** Types of values that inference of the whole could not see, for the insides of functions and what comes after them. */
+function inferHere(node: OnnxNode, opset: number, scope: TypeScope, context: InferContext): void {
+  if (node.outputs.every((name) => name === "" || typeIn(scope, name) !== undefined)) return;
+  const found = inferNode(node, { ...context, opsets: { ...context.opsets, "": opset } }, scope);
+  for (const [index, name] of node.outputs.entries()) {
+    const type = found?.[index];
+    if (name !== "" && type !== undefined) scope.own.set(name, type);
+  }
 }
 
 function checkFunctionOpset(opsets: Readonly<Record<string, number>>, otherwise: number, shared: Shared): number {

@@ -73,13 +73,14 @@ const topK: Converter = {
 const dropout: Converter = {
   before: 12,
   convert(call) {
-    const { node, opset } = call;
-    if (opset < 10 && call.uses(1)) throw unsupported(call, "has a mask that is used, which was no bool then");
+    const { node } = call;
+    // What it holds outside training was not said; onnxruntime gave false where it now gives true.
+    if (call.uses(1)) throw unsupported(call, "has a mask that is used");
     const ratio = floatOf(node, "ratio", 0.5);
     return {
       ...node,
       inputs: withInput(node.inputs, 1, scalarConstant(call, ratio, "float32")),
-      outputs: call.uses(1) ? node.outputs : node.outputs.slice(0, 1),
+      outputs: node.outputs.slice(0, 1),
       attributes: without(node.attributes, "ratio", "is_test"),
     };
   },
