@@ -68,7 +68,8 @@ export async function buildModel(
 
   const model = { path: "", weights, fuse };
   const built = family.build({ config, model, task, dtype, cacheDtype, tiedHead });
-  refuseUnused(folder.checkpoint.location, weights.unused([...family.unneeded, ...(options.ignoreTensors ?? [])]));
+  const unneeded = [...family.unneeded, ...(family.unneededFor?.[task] ?? []), ...(options.ignoreTensors ?? [])];
+  refuseUnused(folder.checkpoint.location, weights.unused(unneeded));
   const graphs = Object.entries("graphs" in built ? built.graphs : { model: built }) as [GraphName, FamilyGraph][];
   const models = new Map(
     graphs.map(([name, { inputs, outputs }]) => {

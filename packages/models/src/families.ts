@@ -1,4 +1,5 @@
 // Written by `pnpm gen` from the files in families/.
+import { bart } from "./families/bart.ts";
 import { bert } from "./families/bert.ts";
 import { clip } from "./families/clip.ts";
 import { convnext } from "./families/convnext.ts";
@@ -25,11 +26,14 @@ import { resnet } from "./families/resnet.ts";
 import { roberta } from "./families/roberta.ts";
 import { siglip } from "./families/siglip.ts";
 import { smollm3 } from "./families/smollm3.ts";
+import { t5 } from "./families/t5.ts";
 import { vit } from "./families/vit.ts";
+import { whisper } from "./families/whisper.ts";
 import type { AnyFamily } from "./family.ts";
 
 /** Every family that is built. */
 export const families: readonly AnyFamily[] = [
+  bart,
   bert,
   clip,
   convnext,
@@ -56,5 +60,7 @@ export const families: readonly AnyFamily[] = [
   roberta,
   siglip,
   smollm3,
+  t5,
   vit,
+  whisper,
 ];

@@ -56,6 +56,8 @@ export interface ModelFamily<C> {
   readonly basePrefix: string;
   /** Tensors that checkpoints may hold and this family does not need: buffers, heads of other tasks. */
   readonly unneeded: readonly RegExp[];
+  /** The same for single tasks: the decoder, where only the encoder is built. */
+  readonly unneededFor?: Readonly<Partial<Record<Task, readonly RegExp[]>>>;
   /** Reads every field that changes the result. Throws `INVALID_CONFIG`. */
   readConfig(config: ConfigReader): C;
   /** Whether config.json may say `is_encoder_decoder`; default false. */

@@ -41,12 +41,9 @@ describe.skipIf(area === undefined)("architectures", () => {
         encoder: replayEncoder,
         vision: replayVision,
         dual: replayDual,
-        seq2seq: undefined,
+        seq2seq: replaySeq2Seq,
       }[expected.kind];
-      test(`${name}: ${expected.kind} outputs with fuse ${fuse}`, async () => {
-        expect(replay, "a family of this kind has a replay").toBeDefined();
-        await replay?.(folder, expected, fuse);
-      });
+      test(`${name}: ${expected.kind} outputs with fuse ${fuse}`, () => replay(folder, expected, fuse));
     }
   }
 });
@@ -204,6 +201,81 @@ async function replayDual(folder: string, _: Expected, fuse: Fuse): Promise<void
   }
   await model.close();
   expect([...compared].sort()).toEqual([...tensors.keys()].filter((name) => name.startsWith("out.")).sort());
+}
+
+/** The encoder's states, then the decoder: whole, cached and greedy, as transformers.js keeps the two caches. */
+async function replaySeq2Seq(folder: string, expected: Expected, fuse: Fuse): Promise<void> {
+  const tensors = readFixtureTensors(join(folder, "expected.safetensors"));
+  const get = (name: string) => tensors.get(name) as Tensor;
+  const model = await openModel(folder);
+  const { models } = await buildModel(model, undefined, { fuse });
+  expect([...models.keys()]).toEqual(["encoder_model", "decoder_model_merged"]);
+  const [encoder, decoder] = await Promise.all([...models.values()].map(sessionOf));
+  await model.close();
+  const mask = tensors.get("in.attention_mask");
+  const isReal = (row: number, column: number) =>
+    mask === undefined || Number(mask.data[row * mask.shape[1] + column]) === 1;
+  const close = (actual: Tensor, name: string, real?: (row: number, column: number) => boolean) =>
+    expect(excess(actual, get(name), { ...tolerance, real }), name).toBeLessThanOrEqual(0);
+
+  const feeds = Object.fromEntries(encoder.inputs.map(({ name }) => [name, get(`in.${name}`)]));
+  const { last_hidden_state: states } = await encoder.run(feeds);
+  close(states, "out.encoder_last_hidden_state", isReal);
+
+  const ids = get("in.decoder_input_ids");
+  const [rows, width] = ids.shape;
+  const source = { encoder_hidden_states: states, ...(mask === undefined ? {} : { encoder_attention_mask: mask }) };
+  const run = (input_ids: Tensor, caches: Record<string, Tensor>) => decoder.run({ input_ids, ...source, ...caches });
+  const empty = emptyCache(decoder, rows);
+  close((await run(ids, empty)).logits, "out.logits");
+
+  const prefill = expected.prefill_tokens ?? 0;
+  let outputs = await run(columns(ids, 0, prefill), empty);
+  close(outputs.logits, "out.prefill.logits");
+  const recorded = [...tensors.keys()].filter((name) => /^out\.prefill\.(past|cross)\./.test(name));
+  expect(recorded.length).toBe(Object.keys(empty).length);
+  for (const name of recorded) {
+    const [, , kind, layer, what] = name.split(".");
+    const actual = outputs[`present.${layer}.${kind === "past" ? "decoder" : "encoder"}.${what}`];
+    const [batch, heads, tokens, size] = get(name).shape;
+    expect(actual.shape).toEqual(get(name).shape);
+    const flat = (tensor: Tensor) => fromData("float32", tensor.data as Float32Array, [batch * heads, tokens, size]);
+    const real = kind === "past" ? undefined : (row: number, column: number) => isReal(Math.floor(row / heads), column);
+    expect(excess(flat(actual), flat(get(name)), { ...tolerance, real }), name).toBeLessThanOrEqual(0);
+  }
+  let caches = seq2seqCache(outputs, {});
+  for (let step = 0; prefill + step < width; step++) {
+    outputs = await run(columns(ids, prefill + step, prefill + step + 1), caches);
+    close(outputs.logits, `out.step${step}.logits`);
+    caches = seq2seqCache(outputs, caches);
+  }
+
+  const tokens: number[][] = Array.from({ length: rows }, () => []);
+  let next = columns(ids, 0, 1);
+  caches = empty;
+  for (let step = 0; step < 16; step++) {
+    outputs = await run(next, caches);
+    const vocabulary = outputs.logits.shape[2];
+    for (const [row, made] of tokens.entries()) {
+      const logits = (outputs.logits.data as Float32Array).subarray(row * vocabulary, (row + 1) * vocabulary);
+      made.push(logits.indexOf(logits.reduce((best, value) => Math.max(best, value))));
+    }
+    next = int64(tokens.map((row) => row.slice(-1)));
+    caches = seq2seqCache(outputs, step === 0 ? {} : caches);
+  }
+  expect(tokens).toEqual(expected.greedy);
+  await Promise.all([encoder.close(), decoder.close()]);
+}
+
+/** The next step's cache: the encoder's part is that of the first step. */
+function seq2seqCache(outputs: Record<string, Tensor>, before: Record<string, Tensor>): Record<string, Tensor> {
+  const named = Object.entries(outputs).filter(([name]) => name.startsWith("present."));
+  return Object.fromEntries(
+    named.map(([name, tensor]) => {
+      const past = name.replace("present.", "past_key_values.");
+      return [past, name.includes(".encoder.") ? (before[past] ?? tensor) : tensor];
+    }),
+  );
 }
 
 async function replayVision(folder: string, _: Expected, fuse: Fuse): Promise<void> {

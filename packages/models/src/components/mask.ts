@@ -39,6 +39,12 @@ export function causalBias({ attentionMask, inputIds, window, dtype }: CausalBia
   return biasOf(and(seen, realKeys(attentionMask)), dtype);
 }
 
+/** Score bias where every query sees all keys up to its own column, [1, 1, queries, keys]: the queries are the last columns. */
+export function triangularBias(queries: Value, keys: Value, dtype: ComputeDType): Value {
+  const queryColumns = unsqueeze(range(sub(keys, queries), keys, int32(1)), [1]);
+  return biasOf(unsqueeze(lessOrEqual(range(int32(0), keys, int32(1)), queryColumns), [0, 1]), dtype);
+}
+
 /** Score bias of an encoder, [batch, 1, 1, sequence]: every query sees every real key. */
 export function paddingBias(attentionMask: Value, dtype: ComputeDType): Value {
   return biasOf(realKeys(attentionMask), dtype);
@@ -54,7 +60,12 @@ export function nearbyBias(attentionMask: Value, distance: number, dtype: Comput
 
 /** Size of axis 1, as an int32 scalar: comparisons of 64-bit integers have no kernel on GPUs. */
 export function length(value: Value): Value {
-  return cast(squeeze(shapeOf(value, { start: 1, end: 2 }), [0]), "int32");
+  return sizeOf(value, 1);
+}
+
+/** Size of an axis, as an int32 scalar. */
+export function sizeOf(value: Value, axis: number): Value {
+  return cast(squeeze(shapeOf(value, { start: axis, end: axis + 1 }), [0]), "int32");
 }
 
 function realKeys(attentionMask: Value): Value {

@@ -102,7 +102,7 @@ export const dinov2 = defineFamily<Dinov2Config>({
         }),
       pool: firstToken,
       classify(last) {
-        const patches = slice(last, { axes: [1], starts: [1], ends: [Number.MAX_SAFE_INTEGER] });
+        const patches = slice(last, { axes: [1], starts: [1], ends: [Number.POSITIVE_INFINITY] });
         const pooled = concat([firstToken(last), reduceMean(patches, [1], false)], -1);
         return { logits: classifier(model, pooled, { hiddenSize: 2 * hiddenSize, labels }) };
       },

@@ -101,7 +101,7 @@ function textTower(tower: Module, inputIds: Value, config: SiglipConfig["text"])
   const { hiddenSize, epsilon, projectionSize = hiddenSize } = config;
   const states = towerLayers(tower, textTowerEmbeddings(tower, inputIds, config), config);
   const last = layerNorm(tower, "final_layer_norm", states, { size: hiddenSize, epsilon });
-  const lastToken = squeeze(slice(last, { axes: [1], starts: [-1], ends: [Number.MAX_SAFE_INTEGER] }), [1]);
+  const lastToken = squeeze(slice(last, { axes: [1], starts: [-1], ends: [Number.POSITIVE_INFINITY] }), [1]);
   const shape = { inFeatures: hiddenSize, outFeatures: projectionSize, bias: true };
   return { last, pooled: linear(tower, "head", lastToken, shape) };
 }
