@@ -4,6 +4,20 @@ export { type MeasuredAdapter, metricsWeightedAverage } from "./adapters/mwa.ts"
 export { lossAtStep, readTrainerState, type TrainerState } from "./adapters/trainer-state.ts";
 export { checkpointSource } from "./checkpoint-source.ts";
 export { signConsensusMean, type WeightedTaskVector, weightedMean } from "./consensus.ts";
+export { continualAverage, continualTaskArithmetic } from "./continual/baselines.ts";
+export {
+  type IsLinear,
+  isLinearWeight,
+  type ModelTensors,
+  type OpcmOptions,
+  type OpcmState,
+  type OpcmStep,
+  opcmLambda,
+  opcmMerged,
+  opcmStep,
+} from "./continual/opcm.ts";
+export { type ProjectionOptions, projectTaskVector } from "./continual/project-task-vector.ts";
+export { type ContinualTiesOptions, continualTies } from "./continual/ties.ts";
 export {
   type AnyMergeMethod,
   defineMergeMethod,
