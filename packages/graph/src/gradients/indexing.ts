@@ -1,12 +1,13 @@
 import { fromData, type Tensor } from "@loomweight/tensor";
 import { intOf, textOf } from "../attributes.ts";
 import { normalizeAxis } from "../dims.ts";
-import { concreteShape, constantNumbers, zeroBuffer, zerosLike } from "../gradient/algebra.ts";
+import { concreteShape, constantNumbers, reshapeLike, zeroBuffer, zerosLike } from "../gradient/algebra.ts";
 import { defineGradients, type GradientCall, operand, unary } from "../gradient/rule.ts";
 import { int64Vector } from "../op.ts";
-import { div, mul } from "../ops/elementwise.ts";
+import { div, mul, sub } from "../ops/elementwise.ts";
 import { gatherElements, gatherND, pad, scatterND, slice } from "../ops/indexing.ts";
 import { cast, equal, where } from "../ops/logic.ts";
+import { reduceSum } from "../ops/reduce.ts";
 import { scatterElements } from "../ops/scatter.ts";
 import { concat, expand, reshape, transpose } from "../ops/shape.ts";
 import type { Value } from "../value.ts";
@@ -225,6 +226,11 @@ export const indexingGradients = /* @__PURE__ */ defineGradients({
   Pad(call) {
     const [dy] = call.upstream;
     if (dy === undefined) return [];
-    return [unpad(call, operand(call, 0), dy)];
+    const dx = unpad(call, operand(call, 0), dy);
+    const fill = call.inputs[2];
+    if (!call.wants[2] || fill === undefined) return [dx];
+    // What was filled in: all of dy but what came from x.
+    const filled = sub(reduceSum(dy, undefined, false), reduceSum(dx, undefined, false));
+    return [dx, undefined, textOf(call, "mode", "constant") === "constant" ? reshapeLike(filled, fill) : undefined];
   },
 });

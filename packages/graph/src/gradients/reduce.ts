@@ -43,6 +43,7 @@ function reduction(grad: (call: ReductionCall) => Value): GradientRule {
 
 /** The largest (or smallest) elements share the gradient evenly. */
 const extreme = reduction(({ x, y, dy, axes }) => {
+  if (axes.length === 0) return dy;
   const ties = equal(x, y);
   const count = reduceSum(cast(ties, x.dtype), axes);
   return where(ties, div(dy, count), 0);
@@ -50,6 +51,7 @@ const extreme = reduction(({ x, y, dy, axes }) => {
 
 /** Each element's factor is the product of the others, exact where one or more are 0. */
 const product = reduction(({ x, dy, axes }) => {
+  if (axes.length === 0) return dy;
   const zero = equal(x, 0);
   const nonzero = where(zero, 1, x);
   const zeros = reduceSum(cast(zero, x.dtype), axes);

@@ -202,5 +202,4 @@ export const selectionOps = /* @__PURE__ */ defineOps({
     samples: [],
   },
   /** ONNX's own, opset 23: x, cos and sin caches, positions. */
-  RotaryEmbedding: { ...same, inputs: [3, 4], samples: [] },
 });
