@@ -1,19 +1,6 @@
 import { createRandom, fromData, normal, type Tensor } from "@loomweight/tensor";
-import {
-  add,
-  gather,
-  layerNormalization,
-  log,
-  matMul,
-  mul,
-  type Runtime,
-  reduceMean,
-  reduceSum,
-  relu,
-  softmax,
-  sub,
-  type Value,
-} from "../../src/index.ts";
+import { add, averagePool, type Runtime, relu, reshape } from "../../src/index.ts";
+import * as nn from "../../src/nn/index.ts";
 import { type Loss, train } from "../../src/training/index.ts";
 import { adam } from "./../training/optimizers.ts";
 
@@ -22,6 +9,7 @@ interface Case {
   readonly parameters: Record<string, Tensor>;
   readonly batches: readonly Record<string, Tensor>[];
   readonly loss: Loss;
+  readonly buffers?: Record<string, Tensor>;
 }
 
 const random = createRandom(11, "parity");
@@ -32,41 +20,74 @@ const ids = (name: string, count: number, below: number) => {
   return Int32Array.from(words, (word) => word % below);
 };
 
-/** Mean of -log softmax at the targets, by a mask of ones: [rows, classes]. */
-function crossEntropy(logits: Value, oneHot: Value): Value {
-  const picked = reduceSum(mul(softmax(logits), oneHot), [1], false);
-  return sub(0, reduceMean(log(picked), undefined, false));
-}
-
-function oneHotTargets(name: string, rows: number, classes: number): Tensor {
-  const out = new Float32Array(rows * classes);
-  for (const [row, id] of ids(name, rows, classes).entries()) out[row * classes + id] = 1;
-  return fromData("float32", out, [rows, classes]);
-}
+const classes = (name: string, rows: number, below: number): Tensor =>
+  fromData("int32", ids(name, rows, below), [rows]);
+const images = nn.initConvolution(random, "conv", { inputs: 1, outputs: 4, kernel: [3, 3], bias: false }); // a bias before batch norm has gradient 0, which Adam blows up from noise
+const block = {
+  ...nn.initEmbedding(random, "embed", { count: 11, size: 8 }),
+  ...nn.initNorm("norm", { size: 8 }),
+  ...nn.initLinear(random, "attn.q_proj", { inputs: 8, outputs: 8 }),
+  ...nn.initLinear(random, "attn.k_proj", { inputs: 8, outputs: 4 }),
+  ...nn.initLinear(random, "attn.v_proj", { inputs: 8, outputs: 4 }),
+  ...nn.initLinear(random, "attn.o_proj", { inputs: 8, outputs: 8 }),
+  ...nn.initLinear(random, "mlp.gate_proj", { inputs: 8, outputs: 16, bias: false }),
+  ...nn.initLinear(random, "mlp.up_proj", { inputs: 8, outputs: 16, bias: false }),
+  ...nn.initLinear(random, "mlp.down_proj", { inputs: 16, outputs: 8, bias: false }),
+};
 
 export const parityCases: Record<string, Case> = {
   mlp: {
-    parameters: { w1: weight("w1", [6, 16]), b1: weight("b1", [16]), w2: weight("w2", [16, 4]) },
-    batches: [0, 1, 2].map((i) => ({ x: weight(`x${i}`, [8, 6], 1), t: oneHotTargets(`t${i}`, 8, 4) })),
-    loss: (p, { x, t }) => crossEntropy(matMul(relu(add(matMul(x, p.w1), p.b1)), p.w2), t),
+    parameters: {
+      ...nn.initLinear(random, "fc1", { inputs: 6, outputs: 16 }),
+      ...nn.initLinear(random, "fc2", { inputs: 16, outputs: 4 }),
+    },
+    batches: [0, 1, 2].map((i) => ({ x: weight(`x${i}`, [8, 6], 1), t: classes(`t${i}`, 8, 4) })),
+    loss: (p, { x, t }, { random: draws }) =>
+      nn.crossEntropy(nn.linear(p, "fc2", nn.dropout(relu(nn.linear(p, "fc1", x)), 0.1, draws, "hidden")), t),
   },
-  embedding: {
-    parameters: { table: weight("table", [11, 8]), scale: weight("scale", [8]), bias: weight("bias", [8]) },
-    batches: [0, 1, 2].map((i) => ({
-      ids: fromData("int32", ids(`ids${i}`, 12, 11), [12]),
-      t: oneHotTargets(`et${i}`, 12, 8),
+  transformer: {
+    parameters: block,
+    batches: [0, 1].map((i) => ({
+      ids: fromData("int32", ids(`ids${i}`, 12, 11), [2, 6]),
+      t: fromData("int32", ids(`n${i}`, 12, 8), [2, 6]),
     })),
-    loss: (p, { ids: at, t }) => crossEntropy(layerNormalization(gather(p.table, at), p.scale, p.bias), t),
+    loss: (p, { ids: at, t }) => {
+      const x = nn.embedding(p, "embed", at);
+      const attended = nn.attention(p, "attn", nn.layerNorm(p, "norm", x), {
+        heads: 2,
+        keyValueHeads: 1,
+        causal: true,
+        rope: {},
+      });
+      const y = add(x, attended);
+      return nn.crossEntropy(add(y, nn.gatedMlp(p, "mlp", y)), t);
+    },
+  },
+  convolution: {
+    parameters: {
+      ...images,
+      ...nn.initNorm("bn", { size: 4 }),
+      ...nn.initLinear(random, "out", { inputs: 64, outputs: 3 }),
+    },
+    buffers: nn.initRunningStatistics("bn", { size: 4 }),
+    batches: [0, 1].map((i) => ({ x: weight(`im${i}`, [5, 1, 8, 8], 1), t: classes(`ct${i}`, 5, 3) })),
+    loss: (p, { x, t }, { buffers }) => {
+      const convolved = nn.convolution(p, "conv", x, { padding: 1 });
+      const { output, updates } = nn.batchNorm(p, buffers, "bn", convolved, { training: true });
+      const pooled = averagePool(relu(output), [2, 2], { strides: [2, 2] });
+      return { loss: nn.crossEntropy(nn.linear(p, "out", reshape(pooled, [5, 64])), t), updates };
+    },
   },
 };
 
 /** Losses and weights of all cases, as plain numbers. */
 export async function runParityCases(runtime: Runtime): Promise<Record<string, number[]>> {
   const results: Record<string, number[]> = {};
-  for (const [name, { parameters, batches, loss }] of Object.entries(parityCases)) {
+  for (const [name, { parameters, buffers, batches, loss }] of Object.entries(parityCases)) {
     const training = await train({
       runtime,
       parameters,
+      buffers,
       batches,
       loss,
       optimizer: adam,
