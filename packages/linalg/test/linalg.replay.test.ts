@@ -16,6 +16,7 @@ import {
   polar,
   procrustes,
   qr,
+  randomizedSvd,
   singularValues,
   solve,
   sqrtm,
@@ -85,6 +86,17 @@ describe.each(matrices)("$name ($kind, $shape)", (recorded) => {
           expect(Math.abs(norm(rest) - frobeniusError)).toBeLessThanOrEqual(bound * Math.sqrt(k));
           const [spectral] = toFloat64(singularValues(fromData("float64", rest.values, [m, n])));
           expect(Math.abs(spectral - spectralError)).toBeLessThanOrEqual(2 * bound);
+        }
+      });
+      test(`${dtype}: randomized approximations of ${best.map(({ rank }) => rank)} stay below their bound`, () => {
+        for (const { rank, spectralError } of best) {
+          const { u: left, singularValues: s, vt, errorBound } = randomizedSvd(a, { rank, seed: 5 });
+          const product = times(times(plain(left), diagonal(toFloat64(s))), plain(vt));
+          const rest = minus(plain(original), product);
+          const [error] = toFloat64(singularValues(fromData("float64", rest.values, [m, n])));
+          expect(error).toBeLessThanOrEqual(errorBound + bound);
+          expect(error).toBeGreaterThanOrEqual(spectralError - bound);
+          if (rank + 10 >= Math.min(m, n)) expect(error).toBeLessThanOrEqual(spectralError + 2 * bound);
         }
       });
       if (has("rankRApproximation")) {

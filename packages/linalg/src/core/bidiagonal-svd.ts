@@ -44,6 +44,7 @@ export function bidiagonalSvd(kernels: Kernels, diagonal: Float64Array, above: F
   const values = new Float64Array(n);
   const tree = { kernels, n, diagonal, above, values, u, v };
   split(tree, 0, n, 0);
+  for (let i = 0; i < n; i++) if (values[i] <= 4 * negligible) values[i] = 0;
   return { values, u, v };
 }
 

@@ -1,4 +1,12 @@
-import { type DType, elementCount, fromFloat64, LoomweightError, type Tensor, toFloat64 } from "@loomweight/tensor";
+import {
+  contiguousData,
+  type DType,
+  elementCount,
+  fromFloat64,
+  LoomweightError,
+  type Tensor,
+  toFloat64,
+} from "@loomweight/tensor";
 
 /** A matrix: a tensor of rank 2, float32 or float64, with any strides. Results have the dtype of the (first) operand. */
 export type Matrix = Tensor<"float32" | "float64">;
@@ -26,10 +34,14 @@ function refuse(
 }
 
 /**
- * The values of a matrix, checked: `UNSUPPORTED_DTYPE` unless float32 or float64, `SHAPE_MISMATCH` unless of rank 2,
- * without a size of 0, and square where asked; `NOT_FINITE` with the first place of a NaN or infinity.
+ * Throws `INVALID_ARGUMENT` unless a tensor, `UNSUPPORTED_DTYPE` unless float32 or float64, `SHAPE_MISMATCH` unless of
+ * rank 2, without a size of 0, and square where asked; `NOT_FINITE` with the first place of a NaN or infinity.
  */
-export function readMatrix(tensor: Tensor, place: Place, options: { readonly square?: boolean } = {}): Dense {
+export function requireMatrix(
+  tensor: Tensor,
+  place: Place,
+  options: { readonly square?: boolean } = {},
+): asserts tensor is Matrix {
   if (tensor === null || typeof tensor !== "object" || !Array.isArray(tensor.shape)) {
     throw refuse("INVALID_ARGUMENT", place, "a tensor is needed", { found: tensor === null ? "null" : typeof tensor });
   }
@@ -51,19 +63,20 @@ export function readMatrix(tensor: Tensor, place: Place, options: { readonly squ
   if (options.square === true && rows !== columns) {
     throw refuse("SHAPE_MISMATCH", place, "the matrix is not square", { found: `[${shape}]` });
   }
-  const values = toFloat64(tensor);
-  const at = firstNonFinite(values);
-  if (at >= 0) {
+  const values = contiguousData(tensor as Matrix);
+  for (let at = 0; at < values.length; at++) {
+    if (values[at] - values[at] === 0) continue;
     throw refuse("NOT_FINITE", place, "an entry is not finite", {
       found: `${values[at]} at [${Math.floor(at / columns)}, ${at % columns}]`,
     });
   }
-  return { rows, columns, values };
 }
 
-function firstNonFinite(values: Float64Array): number {
-  for (let i = 0; i < values.length; i++) if (values[i] - values[i] !== 0) return i;
-  return -1;
+/** The values of a matrix that `requireMatrix` accepts. */
+export function readMatrix(tensor: Tensor, place: Place, options: { readonly square?: boolean } = {}): Dense {
+  requireMatrix(tensor, place, options);
+  const [rows, columns] = tensor.shape;
+  return { rows, columns, values: toFloat64(tensor) };
 }
 
 /** As `readMatrix`, refusing what is not symmetric to 1e-5 (float32) or 1e-11 (float64) of its largest entry. */

@@ -4,6 +4,8 @@ import { LoomweightError } from "@loomweight/tensor";
 /** A kernel set that large is kept for later calls; larger ones go when their call ends. */
 const keptBytes = 128 * 2 ** 20;
 
+const leastBytes = 8 * 2 ** 20;
+
 /** Most that WebAssembly memory is created with here. */
 const mostBytes = 3 * 2 ** 30;
 
@@ -12,8 +14,9 @@ interface Kept {
   readonly base: number;
 }
 
-// Functions here are synchronous, so the set is a stack: nested work takes its blocks on top and releases them.
-let kept: Kept | undefined;
+// Functions here are synchronous, so a set is a stack: nested work takes its blocks on top and releases them, or another
+// set where there is no room.
+const kept: Kept[] = [];
 
 /** Runs `work` with room for `count` float64 values in kernel memory. Throws `MATRIX_TOO_LARGE` beyond 3 GiB. */
 export function withWorkspace<T>(name: string, count: number, work: (kernels: Kernels) => T): T {
@@ -37,14 +40,14 @@ export function withWorkspace<T>(name: string, count: number, work: (kernels: Ke
 }
 
 function kernelsFor(bytes: number): Kernels {
-  if (kept !== undefined) {
-    const used = kept.kernels.mark() - kept.base;
-    if (kept.kernels.capacity - used >= bytes) return kept.kernels;
-    if (used > 0) return createKernels({ bytes }); // nested work that does not fit beside the outer one
+  const used = ({ kernels, base }: Kept) => kernels.mark() - base;
+  const found = kept.find((each) => each.kernels.capacity - used(each) >= bytes);
+  if (found !== undefined) return found.kernels;
+  const kernels = createKernels({ bytes: Math.max(bytes, leastBytes) });
+  if (bytes <= keptBytes) {
+    const busy = kept.filter((each) => used(each) > 0); // idle ones are smaller than the new one
+    kept.splice(0, kept.length, ...busy, { kernels, base: kernels.mark() });
   }
-  if (bytes > keptBytes) return createKernels({ bytes });
-  const kernels = createKernels({ bytes: Math.max(bytes, 8 * 2 ** 20) });
-  kept = { kernels, base: kernels.mark() };
   return kernels;
 }
 

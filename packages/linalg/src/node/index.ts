@@ -1,1 +1,3 @@
-export {};
+export { type GraphOrthogonalFactorOptions, graphOrthogonalFactor } from "./graph-orthogonal-factor.ts";
+export { type GraphRandomizedSvdOptions, graphRandomizedSvd } from "./graph-randomized-svd.ts";
+export { type OpenProducts, openProducts } from "./products.ts";
