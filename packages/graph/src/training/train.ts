@@ -25,7 +25,7 @@ export interface TrainOptions {
   readonly loss: Loss;
   readonly optimizer: Optimizer;
   readonly batches: BatchSource;
-  /** A number, or a schedule of the step, which counts from 1. Default 1e-3. */
+  /** A number, or a schedule of the number of steps done before: 0 at the first. Default 1e-3. */
   readonly learningRate?: number | ((step: number) => number);
   /** Stops after so many steps in all; default when the batches end. */
   readonly steps?: number;
@@ -106,7 +106,8 @@ export async function train(options: TrainOptions): Promise<Training> {
   const { runtime, optimizer, accumulate = 1, seed = 0, signal } = options;
   checkOptions(options);
   const rate = options.learningRate ?? 1e-3;
-  const learningRate = typeof rate === "number" ? () => rate : rate;
+  // Schedules count the steps done before, as those of optim and of PyTorch do.
+  const learningRate = typeof rate === "number" ? () => rate : (step: number) => rate(step - 1);
   const { design, initial, saved } = await prepareState(options, learningRate(1));
   let progress: SavedProgress = { step: 0, batches: 0, seed, optimizer: optimizer.name };
   if (options.resume !== undefined) {

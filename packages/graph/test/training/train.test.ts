@@ -163,7 +163,7 @@ test("frozen parameters stay, schedules need no new graph, the moving average fo
   const training = await open({
     steps: 4,
     trainable: /^fc2/,
-    learningRate: (step) => 0.1 / step,
+    learningRate: (done) => 0.1 / (done + 1),
     optimizer: sgd,
     ema: { decay: 0.5 },
   });
