@@ -11,6 +11,6 @@ export const constantSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate"],
   ({ rate, factor, steps }) =>
-    (step) =>
-      step < steps ? rate * factor : rate,
+    (taken) =>
+      taken < steps ? rate * factor : rate,
 );

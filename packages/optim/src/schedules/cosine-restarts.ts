@@ -15,15 +15,15 @@ export const cosineRestartsSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate", "steps"],
   ({ rate, steps, growth, floor }) =>
-    (step) => {
+    (taken) => {
       let [start, length] = [0, steps];
-      if (growth === 1) start = step - (step % steps);
+      if (growth === 1) start = taken - (taken % steps);
       else {
-        while (step >= start + length) {
+        while (taken >= start + length) {
           start += length;
           length *= growth;
         }
       }
-      return floor + (rate - floor) * cosineFall((step - start) / length);
+      return floor + (rate - floor) * cosineFall((taken - start) / length);
     },
 );

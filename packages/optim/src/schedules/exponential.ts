@@ -10,6 +10,6 @@ export const exponentialSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate", "gamma"],
   ({ rate, gamma }) =>
-    (step) =>
-      rate * gamma ** step,
+    (taken) =>
+      rate * gamma ** taken,
 );
