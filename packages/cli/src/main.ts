@@ -46,7 +46,7 @@ async function runCommand(
   streams: Streams,
 ): Promise<ExitCode> {
   const report = createReporter(streams, { json, quiet });
-  const interrupt = listenForInterrupt(() => report.note("interrupted: stopping, and taking back what was begun …"));
+  const interrupt = listenForInterrupt(() => report.note("interrupted: stopping …"));
   try {
     await work({ report, signal: interrupt.signal });
     report.settle();
@@ -56,7 +56,9 @@ async function runCommand(
     report.settle();
     if (debug) streams.stderr.write(`${escapeControls(stackOf(error))}\n`);
     if (interrupt.interrupted()) {
-      report.error("interrupted; the output was not written");
+      const message = "interrupted; the output was not written";
+      if (json) streams.stderr.write(`${JSON.stringify({ error: { code: "INTERRUPTED", message } })}\n`);
+      else report.error(message);
       return 130;
     }
     const { exitCode, code, message } = describeFailure(error);

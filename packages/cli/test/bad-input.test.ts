@@ -279,6 +279,18 @@ describe("outputs", () => {
     expect(outcome).toMatchObject({ exitCode: 130, stdout: "" });
     expect(outcome.stderr).toMatch(/interrupted; the output was not written/);
     expect(readFileSync(at("out/precious.txt"), "utf8")).toBe("mine");
+    const again = await interruptAt('"progress"', folder, ...words, "--resume", "--force", "--json");
+    if (again.exitCode !== 0) {
+      const events = again.stderr
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as Record<string, unknown>);
+      expect(again.exitCode).toBe(130);
+      expect(events.at(-1)).toEqual({
+        error: { code: "INTERRUPTED", message: expect.stringContaining("not written") },
+      });
+      expect(readFileSync(at("out/precious.txt"), "utf8")).toBe("mine");
+    }
     rmSync(at("out"), { recursive: true });
     expect(loomweight(folder, ...words, "--resume")).toMatchObject({ exitCode: 0 });
     // Nothing but the inputs and the output is left.

@@ -54,7 +54,26 @@ dtype: bfloat16
     expect(stderr).toContain('Did you mean "model.norm.weight"');
   });
 
-  test("a dry run says what would be written and writes nothing", async () => {
+  test("explain asks for one of the tensors that a part of a name means", async () => {
+    const { exitCode, stderr } = await run("explain", file, "up_proj");
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/part of "model\.layers\.0\.mlp\.up_proj\.weight".*give one name/);
+  });
+
+  test("a dry run says what becomes of config.json, which dtypes are written, and how much disk is needed", async () => {
+    const stacked = join(folder, "stacked.yml");
+    const slice = (name: string, end: number) => `  - sources: [{ model: ${model(name)}, layer_range: [0, ${end}] }]\n`;
+    writeFileSync(
+      stacked,
+      `merge_method: passthrough\ndtype: float16\nslices:\n${slice("llama-a", 3)}${slice("llama-b", 2)}`,
+    );
+    const { stdout } = await run("merge", "--dry-run", stacked, join(folder, "out"));
+    expect(stdout).toMatch(/config +.*num_hidden_layers 3 → 5/);
+    expect(stdout).toMatch(/output +.* parameters in float16: /);
+    expect(stdout).toMatch(/disk +[\d.]+ KB needed, .* free/);
+  });
+
+  test("a dry run says what becomes of the output, and writes nothing", async () => {
     const out = join(folder, "out");
     const { exitCode, stdout } = await run("merge", "--dry-run", "--json", file, out);
     expect(exitCode).toBe(0);

@@ -1,4 +1,4 @@
-import { unknownName } from "@loomweight/tensor";
+import { type LoomweightError, unknownName } from "@loomweight/tensor";
 import { type AnyMergeMethod, recipeSpelling } from "./define.ts";
 import type { FormulaTerms } from "./formula.ts";
 import type { MergePlan, TensorPlan, TensorReference } from "./plan/plan.ts";
@@ -65,14 +65,7 @@ export function explainTensor(plan: MergePlan, tensor: string, methods: readonly
 
 function explainOne(plan: MergePlan, tensor: string, methods: readonly AnyMergeMethod[]): ExplainedTensor {
   const planned = plan.tensors.find(({ name }) => name === tensor);
-  if (planned === undefined) {
-    throw unknownName({
-      kind: "tensor of the output",
-      name: tensor,
-      known: plan.tensors.map(({ name }) => name),
-      code: "UNKNOWN_TENSOR",
-    });
-  }
+  if (planned === undefined) throw unknownTensor(plan, tensor);
   const input = (symbol: string, reference: TensorReference, options: Readonly<Record<string, unknown>>) => {
     return {
       symbol,
@@ -105,6 +98,21 @@ function explainOne(plan: MergePlan, tensor: string, methods: readonly AnyMergeM
     options: spelled(planned.options),
     ...(isRebuilt && vocabulary && { vocabulary: { rows: vocabulary.rows, tokens: vocabulary.tokens } }),
   };
+}
+
+/** Names the closest, or those that have it as a part. */
+function unknownTensor(plan: MergePlan, tensor: string): LoomweightError {
+  const known = plan.tensors.map(({ name }) => name);
+  const holding = known.filter((name) => tensor !== "" && name.includes(tensor));
+  const more = holding.length > 3 ? `, and ${holding.length - 3} more` : "";
+  const fix =
+    holding.length === 0
+      ? undefined
+      : `It is a part of ${holding
+          .slice(0, 3)
+          .map((name) => `"${name}"`)
+          .join(", ")}${more}: give one name.`;
+  return unknownName({ kind: "tensor of the output", name: tensor, known, code: "UNKNOWN_TENSOR", fix });
 }
 
 function formulaOf(

@@ -11,6 +11,9 @@ import type { TensorPlan, TensorReference } from "./plan/plan.ts";
 /** Takes the bytes of output tensors, in any order; a resolved promise means that the array is free again. */
 export type TensorSink = (name: string, start: number, bytes: Uint8Array) => Promise<void>;
 
+/** As storing says it. */
+const ofResult = "of the result";
+
 /** How tensors are merged, whichever they are. */
 export interface MergeTensorOptions {
   /** Seed of random methods; default 0. */
@@ -45,14 +48,17 @@ export async function mergeTensor(
   } catch (error) {
     if (!(error instanceof LoomweightError) || error.code !== "NON_FINITE") throw error;
     engine.reset();
-    throw (await blameModel(tensor, checkpoints, engine, options)) ?? error;
+    throw (await blameModel(error, tensor, checkpoints, engine, options)) ?? error;
   } finally {
     engine.reset();
   }
 }
 
-/** The error that names the first model whose own tensor is not finite; undefined when all are. */
-async function blameModel(
+/**
+ * The error that names the first model whose own tensor is not finite; undefined when all are. `engine` is used alone.
+ */
+export async function blameModel(
+  failure: LoomweightError,
   { name, copy, base, inputs }: TensorPlan,
   checkpoints: readonly Checkpoint[],
   engine: Engine,
@@ -65,12 +71,18 @@ async function blameModel(
       await storeTensor(source, { dtype: "float64", name: tensor, write: async () => {} });
     } catch (error) {
       if (!(error instanceof LoomweightError) || error.code !== "NON_FINITE") throw error;
+      const { problem } = error.details;
+      // The model is a document of the recipe, which has blamed one of its own.
+      if (!problem.includes(ofResult)) return error;
       return new LoomweightError({
         ...error.details,
-        problem: error.details.problem.replace("of the result", `of "${tensor}" in this model`),
+        problem: problem.replace(ofResult, `of "${tensor}" in this model`),
         file: checkpoints[model].location,
         tensor: name,
-        fix: "Merge without this model, repair it, or allow non-finite results.",
+        // What orders entries by magnitude cannot let them pass, and says so itself.
+        fix: failure.details.problem.includes(ofResult)
+          ? "Merge without this model, repair it, or allow non-finite results."
+          : failure.details.fix,
       });
     } finally {
       engine.reset();

@@ -1,10 +1,10 @@
 import type { Checkpoint, ReadBytesOptions, TensorInfo } from "@loomweight/checkpoint";
 import { createKernels, type KernelDType } from "@loomweight/kernels";
-import { byteLengthOf, codesFromBytes, elementCount, fromData, unknownName } from "@loomweight/tensor";
+import { byteLengthOf, codesFromBytes, elementCount, fromData, LoomweightError, unknownName } from "@loomweight/tensor";
 import type { AnyMergeMethod } from "./define.ts";
 import { createEngine, type Engine } from "./lazy/engine.ts";
 import { storeTensor } from "./lazy/store.ts";
-import { type MergedTensor, type MergeTensorOptions, openMerged } from "./merge-tensor.ts";
+import { blameModel, type MergedTensor, type MergeTensorOptions, openMerged } from "./merge-tensor.ts";
 import type { MergePlan, TensorPlan, TensorReference } from "./plan/plan.ts";
 
 /** Tensors of one merge that are kept open: what was learnt of them (thresholds, norms) is not learnt again. */
@@ -110,6 +110,11 @@ export function mergedCheckpoint(
       }
       failed = false;
       return into;
+    } catch (error) {
+      if (!(error instanceof LoomweightError) || error.code !== "NON_FINITE") throw error;
+      // On an engine of its own: others may read from the one at hand.
+      const engine = createEngine({ kernels: createKernels({ bytes: kernelBytes }), ...engineSizes });
+      throw (await blameModel(error, tensor, checkpoints, engine, options)) ?? error;
     } finally {
       leave(slot, failed);
     }

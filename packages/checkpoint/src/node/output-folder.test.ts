@@ -414,3 +414,18 @@ describe("a disk that is full", () => {
     }
   });
 });
+
+test.skipIf(process.platform !== "linux")("a place where no folder can be made is told at once", async () => {
+  await expect(createOutputFolder("/proc/loomweight/deep/merged")).rejects.toMatchObject({
+    code: "MISSING_FILE",
+    details: { file: "/proc/loomweight/deep/merged" },
+  });
+});
+
+test("folders above the output are made, and taken away again when it is discarded", async () => {
+  const deep = join(root, "a", "b", "merged");
+  const folder = await createOutputFolder(deep);
+  expect(existsSync(join(root, "a", "b"))).toBe(true);
+  await folder.discard();
+  expect(readdirSync(root)).toEqual([]);
+});

@@ -1,5 +1,5 @@
 import { rmdirSync } from "node:fs";
-import { lstat, mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
+import { lstat, mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, parse, relative, sep } from "node:path";
 import { LoomweightError } from "@loomweight/tensor";
@@ -44,7 +44,7 @@ function outputExists(file: string): LoomweightError {
 export async function makeFolders(parent: string, path: string, shown: string): Promise<string | undefined> {
   let created: string | undefined;
   try {
-    created = await mkdir(parent, { recursive: true });
+    created = await makeAbove(parent);
     await mkdir(path);
     return created;
   } catch (cause) {
@@ -61,6 +61,34 @@ export async function makeFolders(parent: string, path: string, shown: string): 
     }
     throw fileFault(cause, shown, "WRITE_FAILED", "creating the output failed");
   }
+}
+
+/**
+ * Makes a folder and those above it; the topmost one that was made. One at a time: Node's own recursive `mkdir` never
+ * returns where a file system refuses a folder by saying that there is none above it (/proc).
+ */
+async function makeAbove(path: string): Promise<string | undefined> {
+  const missing: string[] = [];
+  for (let at = path; dirname(at) !== at; at = dirname(at)) {
+    const found = await stat(at).catch((cause: unknown) => {
+      if (systemCode(cause) === "ENOENT") return undefined;
+      throw cause;
+    });
+    if (found !== undefined) break;
+    missing.unshift(at);
+  }
+  let top: string | undefined;
+  for (const each of missing) {
+    try {
+      await mkdir(each);
+      top ??= each;
+    } catch (cause) {
+      if (systemCode(cause) === "EEXIST") continue; // another run made it meanwhile
+      removeEmptyFolders(dirname(each), top);
+      throw cause;
+    }
+  }
+  return top;
 }
 
 /** Removes the folders from `from` up to `top`, which this run made, as far as they are empty. */

@@ -14,7 +14,7 @@ function describeProgress(progress: MergeProgress, milliseconds: number): Progre
     // What an earlier run finished took no time of this one.
     done: bytesDone - bytesKept,
     total: bytesTotal - bytesKept,
-    detail: `${tensorsDone} of ${tensorsTotal} tensors, ${(bytesPerSecond / 1e9).toFixed(2)} GB/s`,
+    detail: `${tensorsDone} of ${tensorsTotal} tensors, ${formatBytes(bytesPerSecond)}/s`,
     facts: { tensorsDone, tensorsTotal, bytesDone, bytesTotal, bytesPerSecond },
   };
 }

@@ -101,3 +101,18 @@ test("a wide terminal shows the detail too", () => {
   expect(progressLine(step, 1000, 100)).toMatch(/50 % {2}3 of 6 tensors, 0\.50 GB\/s, 1\.0 s left$/);
   expect(progressLine(step, 1000, 60)).not.toContain("tensors");
 });
+
+test("a terminal that does not say its width gets a line all the same", () => {
+  let shown = "";
+  const stderr = {
+    isTTY: true,
+    columns: 0,
+    write(text: string) {
+      shown += text;
+    },
+  };
+  const streams = { stdout: { write() {} }, stderr } as unknown as Parameters<typeof createReporter>[0];
+  createReporter(streams, { json: false, quiet: false }).progress({ label: "merging", done: 1, total: 2 });
+  expect(shown).toContain("merging");
+  expect(shown).toContain("50 %");
+});

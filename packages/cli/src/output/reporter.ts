@@ -9,7 +9,7 @@ export interface Progress {
   readonly label: string;
   readonly done: number;
   readonly total: number;
-  /** More about it, for people: "12 of 290 tensors, 0.62 GB/s". */
+  /** More about it, for people: "12 of 290 tensors, 620 MB/s". */
   readonly detail?: string;
   /** More about it, for programs. */
   readonly facts?: Readonly<Record<string, number | string>>;
@@ -126,7 +126,7 @@ export function createReporter(streams: Streams, options: ReporterOptions): Repo
       if (time - drawn < 100 && !isLast) return;
       drawn = time;
       shown = true;
-      stderr.write(`\r\u001b[K${progressLine(step, time - began, stderr.columns ?? 80)}`);
+      stderr.write(`\r\u001b[K${progressLine(step, time - began, stderr.columns || 80)}`);
     },
     settle,
   };
@@ -138,7 +138,7 @@ function millisecondsLeft({ done, total }: Progress, elapsed: number): number | 
   return share > 0.02 && elapsed > 500 ? Math.round((elapsed * (1 - share)) / share) : undefined;
 }
 
-/** "merging: 58 %, 12 of 290 tensors, 0.62 GB/s, 1.2 s left". */
+/** "merging: 58 %, 12 of 290 tensors, 620 MB/s, 1.2 s left". */
 export function plainProgress(step: Progress, elapsed: number): string {
   const left = millisecondsLeft(step, elapsed);
   const percent = `${step.total > 0 ? Math.floor(Math.min(1, step.done / step.total) * 100) : 100} %`;

@@ -1,6 +1,7 @@
 import { stat, statfs } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { type Checkpoint, planSafetensors } from "@loomweight/checkpoint";
+import { elementCount } from "@loomweight/tensor";
 import { estimateSeconds } from "../estimate.ts";
 import { explainTensor, type TensorExplanation } from "../explain.ts";
 import type { MergePlan } from "../plan/plan.ts";
@@ -20,6 +21,10 @@ export interface DryRun {
   /** Of these: copied bit for bit. */
   readonly copied: number;
   readonly parameters: number;
+  /** The dtypes that tensors are stored in, those with most parameters first. */
+  readonly dtypes: readonly string[];
+  /** What config.json says otherwise than that of the model it is taken from: the first, then the second. */
+  readonly config: Readonly<Record<string, readonly [unknown, unknown]>>;
   /** Bytes of the output's weights, and its files. */
   readonly bytes: number;
   readonly files: readonly string[];
@@ -60,6 +65,8 @@ export async function dryRunMerge(
       tensors: plan.tensors.length,
       copied: plan.tensors.filter(({ copy }) => copy !== undefined).length,
       parameters: plan.tensors.reduce((sum, { shape }) => sum + shape.reduce((all, size) => all * size, 1), 0),
+      dtypes: dtypesOf(plan),
+      config: configChanges(plan, models.get(plan.models[plan.donor])?.folder.config),
       bytes,
       files: layout.files.map(({ name }) => name),
       bytesFree,
@@ -80,6 +87,23 @@ export async function explainMerge(
   return withOpenMerge(await mergeInputs(recipe, options, known), async ({ plan, methods }) =>
     explainTensor(plan, tensor, methods),
   );
+}
+
+function dtypesOf({ tensors }: MergePlan): string[] {
+  const counts = new Map<string, number>();
+  for (const { dtype, shape } of tensors) counts.set(dtype, (counts.get(dtype) ?? 0) + elementCount(shape));
+  return [...counts].sort(([, a], [, b]) => b - a).map(([dtype]) => dtype);
+}
+
+/** Empty where the configuration is that of a document, which has said its own. */
+function configChanges(
+  { config }: MergePlan,
+  before: Readonly<Record<string, unknown>> | undefined,
+): Record<string, readonly [unknown, unknown]> {
+  if (config === undefined || before === undefined) return {};
+  const keys = [...new Set([...Object.keys(before), ...Object.keys(config)])];
+  const changed = keys.filter((key) => JSON.stringify(before[key]) !== JSON.stringify(config[key]));
+  return Object.fromEntries(changed.map((key) => [key, [before[key] ?? null, config[key] ?? null]]));
 }
 
 /** Names of the documents below a plan, each once. */

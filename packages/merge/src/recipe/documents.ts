@@ -39,7 +39,9 @@ export function parseRecipeDocuments(
   return {
     documents: ordered.filter((each) => needed.has(each)),
     target,
-    warnings: unused.map(({ name }) => `document "${name ?? "without name"}" is not needed for this output`),
+    warnings: unused.map(
+      ({ name }) => `the document ${name === undefined ? "without a name" : `"${name}"`} is not needed for this output`,
+    ),
   };
 }
 
