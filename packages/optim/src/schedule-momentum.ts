@@ -17,6 +17,6 @@ export function scheduleMomentum(optimizer: Optimizer, momentum: Schedule): Opti
   }
   return {
     ...optimizer,
-    scalars: (step, learningRate) => ({ ...optimizer.scalars(step, learningRate), momentum: momentum(step) }),
+    scalars: (step, learningRate) => ({ ...optimizer.scalars(step, learningRate), momentum: momentum(step - 1) }),
   };
 }

@@ -115,8 +115,7 @@ describe("schedules", () => {
     expect(schedule, `no schedule for ${call}`).toBeDefined();
     // optax computes in float32.
     const tolerance = (expected: number) => (library === "optax" ? 1e-8 + 3e-7 * expected : 1e-15 + 1e-12 * expected);
-    for (const [taken, expected] of lr.entries()) {
-      const step = taken + 1;
+    for (const [step, expected] of lr.entries()) {
       expect(
         Math.abs(schedule(step) - expected),
         `step ${step}: ${schedule(step)} for ${expected}`,
@@ -124,6 +123,6 @@ describe("schedules", () => {
     }
     if (momentum === undefined) return;
     const follows = momentumMakers[kind](argumentsOf(call) as Arguments);
-    for (const [taken, expected] of momentum.entries()) expect(follows(taken + 1)).toBeCloseTo(expected, 12);
+    for (const [step, expected] of momentum.entries()) expect(follows(step)).toBeCloseTo(expected, 12);
   });
 });

@@ -11,6 +11,6 @@ export const constantSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate"],
   ({ rate, factor, steps }) =>
-    (taken) =>
-      taken < steps ? rate * factor : rate,
+    (step) =>
+      step < steps ? rate * factor : rate,
 );

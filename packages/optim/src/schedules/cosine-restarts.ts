@@ -15,15 +15,15 @@ export const cosineRestartsSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate", "steps"],
   ({ rate, steps, growth, floor }) =>
-    (taken) => {
+    (step) => {
       let [start, length] = [0, steps];
-      if (growth === 1) start = taken - (taken % steps);
+      if (growth === 1) start = step - (step % steps);
       else {
-        while (taken >= start + length) {
+        while (step >= start + length) {
           start += length;
           length *= growth;
         }
       }
-      return floor + (rate - floor) * cosineFall((taken - start) / length);
+      return floor + (rate - floor) * cosineFall((step - start) / length);
     },
 );

@@ -15,6 +15,6 @@ export const cosineSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate", "steps"],
   ({ rate, steps, floor, after }) =>
-    (taken) =>
-      floor + (rate - floor) * cosineFall((after === "hold" ? Math.min(taken, steps) : taken) / steps),
+    (step) =>
+      floor + (rate - floor) * cosineFall((after === "hold" ? Math.min(step, steps) : step) / steps),
 );

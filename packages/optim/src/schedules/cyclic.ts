@@ -16,10 +16,10 @@ export const cyclicSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["low", "high"],
   ({ low, high, up, down, mode }) =>
-    (taken) => {
+    (step) => {
       const period = up + down;
-      const cycle = Math.floor(taken / period);
-      const within = taken - cycle * period;
+      const cycle = Math.floor(step / period);
+      const within = step - cycle * period;
       const height = within <= up ? within / up : 1 - (within - up) / down;
       return low + (high - low) * height * (mode === "halving" ? 0.5 ** cycle : 1);
     },

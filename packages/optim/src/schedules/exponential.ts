@@ -10,6 +10,6 @@ export const exponentialSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate", "gamma"],
   ({ rate, gamma }) =>
-    (taken) =>
-      rate * gamma ** taken,
+    (step) =>
+      rate * gamma ** step,
 );

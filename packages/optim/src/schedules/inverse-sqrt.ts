@@ -10,6 +10,6 @@ export const inverseSqrtSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate"],
   ({ rate, timescale }) =>
-    (taken) =>
-      rate / Math.sqrt(1 + taken / timescale),
+    (step) =>
+      rate / Math.sqrt(1 + step / timescale),
 );

@@ -12,6 +12,6 @@ export const linearSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate", "steps"],
   ({ rate, steps, startFactor, endFactor }) =>
-    (taken) =>
-      rate * (startFactor + (endFactor - startFactor) * (Math.min(taken, steps) / steps)),
+    (step) =>
+      rate * (startFactor + (endFactor - startFactor) * (Math.min(step, steps) / steps)),
 );

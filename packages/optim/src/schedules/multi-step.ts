@@ -19,6 +19,6 @@ const falls = (milestones: readonly number[]) =>
     { rate: nonNegative(undefined, "learning rate at the start"), gamma: nonNegative(0.1, "factor of a fall") },
     ["rate"],
     ({ rate, gamma }) =>
-      (taken) =>
-        rate * gamma ** milestones.filter((milestone) => milestone <= taken).length,
+      (step) =>
+        rate * gamma ** milestones.filter((milestone) => milestone <= step).length,
   );

@@ -1,5 +1,5 @@
 import { boolean, choice, fraction, integer, positive, unitInterval } from "@loomweight/tensor";
-import { interpolate, type SchedulePoint } from "./piecewise.ts";
+import { piecewiseSchedule, type SchedulePoint } from "./piecewise.ts";
 import { defineSchedule } from "./schedule.ts";
 
 const shape = {
@@ -24,7 +24,7 @@ export const oneCycleSchedule = /* @__PURE__ */ defineSchedule(
   ["peak", "steps"],
   ({ peak, startDivisor, endDivisor, ...cycle }) => {
     const start = peak / startDivisor;
-    return interpolate(cyclePoints([start, peak, start, start / endDivisor], cycle), cycle.curve);
+    return piecewiseSchedule(cyclePoints([start, peak, start, start / endDivisor], cycle), cycle);
   },
 );
 
@@ -37,7 +37,7 @@ export const oneCycleMomentum = /* @__PURE__ */ defineSchedule(
     highest: unitInterval(0.95, "momentum at start and end"),
   },
   ["steps"],
-  ({ lowest, highest, ...cycle }) => interpolate(cyclePoints([highest, lowest, highest, highest], cycle), cycle.curve),
+  ({ lowest, highest, ...cycle }) => piecewiseSchedule(cyclePoints([highest, lowest, highest, highest], cycle), cycle),
 );
 
 /** The corners of a cycle; torch's phases end one step before their share of the steps. */

@@ -12,6 +12,6 @@ export const polynomialSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate", "steps"],
   ({ rate, steps, power, floor }) =>
-    (taken) =>
-      floor + (rate - floor) * (1 - Math.min(taken, steps) / steps) ** power,
+    (step) =>
+      floor + (rate - floor) * (1 - Math.min(step, steps) / steps) ** power,
 );

@@ -1,22 +1,16 @@
 import { LoomweightError, type OptionSpecs, type OptionValues, parseOptions } from "@loomweight/tensor";
 
-/** A learning rate by step. Steps count from 1, as everywhere in training: the first step asks for `schedule(1)`. */
+/** A learning rate by the number of steps already taken: the first step asks for `schedule(0)`, as `train` does. */
 export type Schedule = (step: number) => number;
 
-/**
- * A function of checked options that gives a schedule; `build` gives the rate by the number of steps already taken, in
- * which formulas are written. Throws `UNKNOWN_OPTION`, `MISSING_OPTION`, `INVALID_OPTION`.
- */
+/** A function of checked options that gives a schedule. Throws `UNKNOWN_OPTION`, `MISSING_OPTION`, `INVALID_OPTION`. */
 export function defineSchedule<const S extends OptionSpecs, K extends keyof S>(
   name: string,
   specs: S,
   _required: readonly K[],
-  build: (options: OptionValues<S>) => (taken: number) => number,
+  build: (options: OptionValues<S>) => Schedule,
 ): (options: Pick<OptionValues<S>, K> & Partial<OptionValues<S>>) => Schedule {
-  return (options) => {
-    const rateAfter = build(parseOptions(specs, options, name));
-    return (step) => rateAfter(step - 1);
-  };
+  return (options) => build(parseOptions(specs, options, name));
 }
 
 /** From 1 at q = 0 to 0 at q = 1 along half a cosine. */

@@ -2,8 +2,8 @@ import { LoomweightError } from "@loomweight/tensor";
 import { requireRising, type Schedule } from "./schedule.ts";
 
 /**
- * One schedule after another: the second starts, at its own step 1, when the first milestone of steps have been taken,
- * and so on. torch's SequentialLR. Throws `INVALID_OPTION` unless there is one milestone fewer than schedules, in rising order.
+ * One schedule after another: the second starts, at its own step 0, at the first milestone, and so on. torch's
+ * SequentialLR. Throws `INVALID_OPTION` unless there is one milestone fewer than schedules, in rising order.
  */
 export function sequentialSchedule(schedules: readonly Schedule[], milestones: readonly number[]): Schedule {
   if (schedules.length === 0 || milestones.length !== schedules.length - 1) {
@@ -17,7 +17,7 @@ export function sequentialSchedule(schedules: readonly Schedule[], milestones: r
   }
   requireRising("sequentialSchedule.milestones", milestones);
   return (step) => {
-    const at = milestones.filter((milestone) => milestone < step).length;
+    const at = milestones.filter((milestone) => milestone <= step).length;
     return schedules[at](at === 0 ? step : step - milestones[at - 1]);
   };
 }

@@ -11,6 +11,6 @@ export const stepSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate", "every"],
   ({ rate, every, gamma }) =>
-    (taken) =>
-      rate * gamma ** Math.floor(taken / every),
+    (step) =>
+      rate * gamma ** Math.floor(step / every),
 );

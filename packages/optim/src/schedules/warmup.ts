@@ -7,10 +7,10 @@ const specs = {
 };
 
 /**
- * Before a schedule, a straight rise to its first rate over `steps`; then the schedule from its own step 1. The first step
+ * Before a schedule, a straight rise to its first rate over `steps`; then the schedule at its own step 0. The first step
  * has `from` times that rate: with 0 (the default, as in transformers) it only fills the optimizer's averages.
  */
 export function warmup(schedule: Schedule, options: { readonly steps: number; readonly from?: number }): Schedule {
   const { steps, from } = parseOptions(specs, options, "warmup");
-  return (step) => (step <= steps ? schedule(1) * (from + (1 - from) * ((step - 1) / steps)) : schedule(step - steps));
+  return (step) => (step < steps ? schedule(0) * (from + (1 - from) * (step / steps)) : schedule(step - steps));
 }

@@ -26,10 +26,10 @@ export const wsdSchedule = /* @__PURE__ */ defineSchedule(
   },
   ["rate", "stable", "decay"],
   ({ rate, warmup, stable, decay, floor, rise, fall }) =>
-    (taken) => {
+    (step) => {
       const scaled = (share: number) => rate * (floor + (1 - floor) * share);
-      if (taken < warmup) return scaled(rises[rise](taken / warmup));
-      const fallen = taken - warmup - stable;
+      if (step < warmup) return scaled(rises[rise](step / warmup));
+      const fallen = step - warmup - stable;
       if (fallen < 0) return rate;
       return fallen < decay ? scaled(falls[fall](fallen / decay)) : scaled(0);
     },
