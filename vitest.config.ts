@@ -8,6 +8,7 @@ export default defineConfig({
       "packages/*/{src,test}/**/*.test.ts",
       "tools/*/{src,test}/**/*.test.ts",
       "apps/*/{src,test}/**/*.test.ts",
+      "examples/*.test.ts",
       "scripts/**/*.test.ts",
     ],
     pool: "forks",

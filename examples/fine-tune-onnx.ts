@@ -1,5 +1,5 @@
-// Somebody's inference file, fine-tuned: an image classifier in ONNX learns inverted digits. Its attention stays as it
-// is, the rest of its weights change, and the result is an ONNX file again.
+// Somebody's inference file, fine-tuned: an image classifier in ONNX learns inverted digits.
+// Its attention stays as it is, the rest of its weights change, and the result is an ONNX file again.
 // npm run example fine-tune-onnx [IN.onnx OUT.onnx]
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -40,16 +40,16 @@ function inverted<D extends Dataset>({ pixels, ...rest }: D): D {
   return { ...rest, pixels: neg(pixels) as Tensor } as unknown as D;
 }
 
-/** Trains on 8,000 inverted digits for `epochs` passes; gives the accuracy on 2,000 others before and after. */
+/** Trains on inverted digits for `steps`; gives the accuracy on 2,000 others before and after. */
 export async function fineTuneOnnx({
   from,
   to,
-  epochs = 1,
+  steps = 125,
   log = console.log,
 }: {
   from?: string;
   to?: string;
-  epochs?: number;
+  steps?: number;
   log?: (line: string) => void;
 } = {}): Promise<{ before: number; after: number }> {
   const file = await openOnnxFile(from ?? (await exportedClassifier()));
@@ -72,7 +72,8 @@ export async function fineTuneOnnx({
     loss: (parameters, { pixels, labels }) => crossEntropy(classify(parameters, pixels), labels, { ignore: null }),
     optimizer: adamw(),
     learningRate: 1e-3,
-    batches: (position) => batches(samples, { batchSize: 64, epochs, shuffle: 2, skip: position }),
+    steps,
+    batches: (position) => batches(samples, { batchSize: 64, shuffle: 2, skip: position }),
     evaluation: {
       batches: () => batches(test, { batchSize: 500 }),
       metrics: (parameters, { pixels, labels }) => ({ accuracy: accuracy(classify(parameters, pixels), labels) }),

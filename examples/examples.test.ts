@@ -1,0 +1,42 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openSession } from "@loomweight/graph/node";
+import { zeros } from "@loomweight/tensor";
+import { expect, test } from "vitest";
+import { digits } from "./digits.ts";
+import { fineTuneOnnx } from "./fine-tune-onnx.ts";
+import { shakespeare } from "./shakespeare.ts";
+
+const quiet = { log: () => {} };
+
+test("digits are read after one pass over 8,000", { timeout: 300_000 }, async () => {
+  expect(await digits({ ...quiet, epochs: 1 })).toBeGreaterThan(0.95);
+});
+
+test("the loss on Shakespeare falls as PyTorch's does from the same weights and batches", {
+  timeout: 300_000,
+}, async () => {
+  const recorded = JSON.parse(readFileSync(new URL("recorded/shakespeare-torch.json", import.meta.url), "utf8")) as {
+    losses: number[];
+  };
+  const { losses, text } = await shakespeare({ ...quiet, steps: 20, write: 5 });
+  // Float32 sums in another order drift apart slowly: 1e-6 at first, within 1e-3 over 20 steps of Adam.
+  for (const [step, loss] of losses.entries())
+    expect(Math.abs(loss - recorded.losses[step]), `step ${step}`).toBeLessThan(1e-3);
+  expect(text).toHaveLength("ROMEO:\n".length + 5);
+});
+
+test("an ONNX file learns inverted digits and is an ONNX file again", { timeout: 300_000 }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), "loomweight-example-"));
+  const to = join(folder, "fine-tuned.onnx");
+  const { before, after } = await fineTuneOnnx({ ...quiet, to, steps: 40 });
+  expect(before).toBeLessThan(0.1);
+  expect(after).toBeGreaterThan(0.35);
+  expect(existsSync(to)).toBe(true);
+  const session = await openSession(to);
+  const { logits } = await session.run({ pixel_values: zeros([2, 1, 28, 28]) });
+  expect(logits.shape).toEqual([2, 10]);
+  await session.close();
+  rmSync(folder, { recursive: true });
+});
