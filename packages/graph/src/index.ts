@@ -1,5 +1,11 @@
 export { type AssembleOptions, assemble, inputsOf } from "./assemble.ts";
 export * from "./attributes.ts";
+export {
+  type CapabilityTable,
+  type Provider,
+  type ProvidersOptions,
+  providersOf,
+} from "./capabilities/capabilities.ts";
 export { checkModel, sortNodes } from "./check.ts";
 export { type ReadOnnxOptions, readOnnx } from "./codec/read-onnx.ts";
 export {
@@ -26,7 +32,8 @@ export {
 } from "./import/instantiate.ts";
 export { newestOpset, normalizeModel, normalOpset, oldestOpset } from "./import/normalize.ts";
 export { type Dropout, findParameters, insertDropout, type NamePattern, nameMatcher } from "./import/parameters.ts";
-export { type InferOptions, inferTypes, opsetOf, withInferredTypes } from "./infer.ts";
+export { type InferOptions, inferAllTypes, inferTypes, opsetOf, withInferredTypes } from "./infer.ts";
+export type { AnyType, OtherType } from "./infer-others.ts";
 export * from "./inputs.ts";
 export { createScratch, type Scratch } from "./lazy-bytes.ts";
 export * from "./model.ts";

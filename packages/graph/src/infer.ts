@@ -1,6 +1,7 @@
 import { type DType, dtypeFacts, elementCount, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { isConcrete } from "./dims.ts";
 import { controlFlow } from "./infer-bodies.ts";
+import { type AnyType, declaredOther, isOther, type OtherType, otherTypes } from "./infer-others.ts";
 import type { Initializer, OnnxGraph, OnnxModel, OnnxNode, ValueInfo } from "./model.ts";
 import {
   evaluateCall,
@@ -39,6 +40,8 @@ export interface InferContext {
 /** Types of the values that a graph sees: its own, and those around it. */
 export interface TypeScope {
   readonly own: Map<string, ValueType>;
+  /** Those that are no tensors of a dtype of this project. */
+  readonly others: Map<string, OtherType>;
   readonly outer?: TypeScope;
 }
 
@@ -58,14 +61,21 @@ export async function inferTypes(
   model: OnnxModel,
   options: InferOptions = {},
 ): Promise<ReadonlyMap<string, ValueType>> {
+  return inferGraph(model.graph, await contextOf(model, options)).own;
+}
+
+/** As `inferTypes`, with the values that are no tensors, or of dtypes that this project has not. */
+export async function inferAllTypes(
+  model: OnnxModel,
+  options: InferOptions = {},
+): Promise<ReadonlyMap<string, AnyType>> {
+  const { own, others } = inferGraph(model.graph, await contextOf(model, options));
+  return new Map<string, AnyType>([...own, ...others]);
+}
+
+async function contextOf(model: OnnxModel, { tables, strict = false }: InferOptions): Promise<InferContext> {
   const constants = await readSmallConstants(model.graph);
-  const context = {
-    opsets: model.opsets,
-    tables: { ...opTables(), ...options.tables },
-    constants,
-    strict: options.strict ?? false,
-  };
-  return inferGraph(model.graph, context).own;
+  return { opsets: model.opsets, tables: { ...opTables(), ...tables }, constants, strict };
 }
 
 /** The model with the inferred types recorded. */
@@ -103,17 +113,19 @@ export function inferGraph(
   graph: OnnxGraph,
   context: InferContext,
   outer?: TypeScope,
-  given?: readonly (ValueType | undefined)[],
+  given?: readonly (AnyType | undefined)[],
 ): TypeScope {
-  const scope: TypeScope = { own: new Map(), outer };
+  const scope: TypeScope = { own: new Map(), others: new Map(), outer };
   const types = scope.own;
   const declared = new Map<string, ValueInfo>(graph.valueInfo);
   for (const each of graph.outputs) declared.set(each.name, each);
   const inputs = new Set<string>();
-  for (const [index, { name, dtype, shape }] of graph.inputs.entries()) {
+  for (const [index, info] of graph.inputs.entries()) {
+    const { name, dtype, shape } = info;
     inputs.add(name);
-    const known = given?.[index];
-    if (known !== undefined) types.set(name, known);
+    const known = given?.[index] ?? declaredOther(info);
+    if (isOther(known)) scope.others.set(name, known);
+    else if (known !== undefined) types.set(name, known);
     else if (dtype !== undefined && shape !== undefined) types.set(name, { dtype, shape });
   }
   for (const each of graph.initializers.values()) {
@@ -127,8 +139,21 @@ export function inferGraph(
       const type = mergeType(found?.[index], declared.get(name));
       if (name !== "" && type !== undefined) types.set(name, type);
     }
+    inferOthers(node, context, scope);
   }
   return scope;
+}
+
+/** Types of what the rules of tensors leave open. */
+function inferOthers(node: OnnxNode, context: InferContext, scope: TypeScope): void {
+  if (node.outputs.every((name) => name === "" || scope.own.has(name))) return;
+  const found = otherTypes(node, context, scope);
+  for (const [index, name] of node.outputs.entries()) {
+    const type = found?.[index];
+    if (name === "" || type === undefined || scope.own.has(name)) continue;
+    if (isOther(type)) scope.others.set(name, type);
+    else if (type.shape !== undefined) scope.own.set(name, type);
+  }
 }
 
 const isNumeric = (dtype: DType): boolean => !["text", "packed", "complex"].includes(dtypeFacts[dtype].kind);

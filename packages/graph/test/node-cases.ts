@@ -7,8 +7,9 @@ import { dtypeOfOnnx, isOnnxDtype } from "../src/index.ts";
 export interface CaseValue {
   readonly name: string;
   readonly kind?: string;
-  /** undefined: a dtype that this project does not know. */
+  /** undefined: a dtype that this project does not know, by ONNX's number `elementType`. */
   readonly dtype?: DType;
+  readonly elementType?: number;
   readonly shape?: readonly number[];
   readonly values?: readonly number[];
 }
@@ -42,5 +43,6 @@ interface Recorded extends Omit<CaseValue, "dtype"> {
 }
 
 function caseValue({ type, ...rest }: Recorded): CaseValue {
-  return type === undefined || !isOnnxDtype(type) ? rest : { ...rest, dtype: dtypeOfOnnx(type) };
+  if (type === undefined) return rest;
+  return isOnnxDtype(type) ? { ...rest, dtype: dtypeOfOnnx(type) } : { ...rest, elementType: type };
 }

@@ -82,7 +82,7 @@ export function instantiate(imported: ImportedModel, options: InstantiateOptions
   const parameters = bindParameters(imported, options, values);
   const tables = { ...opTables(), ...options.tables };
   const context: InferContext = { opsets: model.opsets, tables, constants: small, strict: true };
-  const scope: TypeScope = { own: new Map() };
+  const scope: TypeScope = { own: new Map(), others: new Map() };
   for (const [name, value] of values) scope.own.set(name, typeOf(value));
   for (const [name, each] of imported.parameters) {
     // A small weight is known to the rules although it stays a weight of the graph.
