@@ -13,6 +13,9 @@ const companionPatterns: readonly RegExp[] = [
   /^tekken\.json$/,
   // processors of images, sound, video
   /^([\w-]+_)?(preprocessor|processor|feature_extractor)_config\.json$/,
+  // sentence-transformers: how token states become one vector
+  /^(modules|sentence_bert_config|config_sentence_transformers)\.json$/,
+  /^1_Pooling\/config\.json$/,
   // chat templates
   /^chat_template(\.[\w-]+)?\.(json|jinja)$/,
   /^additional_chat_templates\/[\w-]+\.jinja$/,

@@ -1,11 +1,12 @@
 import type { ModelFolder } from "@loomweight/checkpoint";
-import { assemble, type OnnxModel } from "@loomweight/graph";
+import { assemble, named, type OnnxModel } from "@loomweight/graph";
 import { LoomweightError, unknownName } from "@loomweight/tensor";
 import type { TiedHead } from "./components/heads.ts";
 import type { Fuse } from "./components/module.ts";
+import { type Pooling, pooled } from "./components/pooling.ts";
 import { type ConfigReader, readConfigFields } from "./config-reader.ts";
 import { families as allFamilies } from "./families.ts";
-import type { AnyFamily, FamilyGraph, GraphName, ModelFamily } from "./family.ts";
+import type { AnyFamily, FamilyGraph, FamilyGraphs, GraphName, ModelFamily } from "./family.ts";
 import { harmlessFields } from "./harmless-fields.ts";
 import { isTask, type Task, tasks } from "./tasks.ts";
 import { requireEqualHeads } from "./tied-head.ts";
@@ -20,6 +21,8 @@ export interface BuildModelOptions {
   readonly fuse?: Fuse;
   /** How a head tied to the embedding is written; default "shared". */
   readonly tiedHead?: TiedHead;
+  /** Adds `sentence_embedding` to feature extraction of texts, as sentence-transformers pools; default not. */
+  readonly pooling?: Pooling;
   /** Fields of config.json that are known to have no effect, beside those this package knows. */
   readonly ignoreConfig?: readonly string[];
   /** Tensors of the checkpoint that may stay unused, beside those the family knows. */
@@ -67,7 +70,7 @@ export async function buildModel(
   if (head !== undefined) await requireEqualHeads(folder.checkpoint, weights, head);
 
   const model = { path: "", weights, fuse };
-  const built = family.build({ config, model, task, dtype, cacheDtype, tiedHead });
+  const built = withPooling(family.build({ config, model, task, dtype, cacheDtype, tiedHead }), options.pooling);
   const unneeded = [...family.unneeded, ...(family.unneededFor?.[task] ?? []), ...(options.ignoreTensors ?? [])];
   refuseUnused(folder.checkpoint.location, weights.unused(unneeded));
   const graphs = Object.entries("graphs" in built ? built.graphs : { model: built }) as [GraphName, FamilyGraph][];
@@ -80,12 +83,29 @@ export async function buildModel(
   return { family: family.name, task, model: [...models.values()][models.size - 1], models };
 }
 
+/** Adds the pooled vector where there are states of tokens and a mask. */
+function withPooling(built: FamilyGraph | FamilyGraphs, pooling: Pooling | undefined): FamilyGraph | FamilyGraphs {
+  if (pooling === undefined || "graphs" in built) return built;
+  const { last_hidden_state: states } = built.outputs;
+  const mask = built.inputs.find(({ name }) => name === "attention_mask");
+  if (states === undefined || mask === undefined) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: "only states of tokens can be pooled",
+      option: "pooling",
+      fix: "Build the task feature-extraction of a text encoder, or leave the option out.",
+    });
+  }
+  const sentence = named("pooling", () => pooled(states, mask, pooling));
+  return { ...built, outputs: { ...built.outputs, sentence_embedding: sentence } };
+}
+
 /** The task that the class named first in config.json's `architectures` stands for. */
 export function detectTask(folder: Pick<ModelFolder, "location" | "config">): Task {
   const family = familyOf(folder);
   const fields = configFields(folder);
-  const named = fields.texts("architectures")?.[0];
-  if (named !== undefined && Object.hasOwn(family.architectures, named)) return family.architectures[named];
+  const stated = fields.texts("architectures")?.[0];
+  if (stated !== undefined && Object.hasOwn(family.architectures, stated)) return family.architectures[stated];
   throw fields.refuse(
     "architectures",
     `first one of ${Object.keys(family.architectures).join(", ")}`,

@@ -1,6 +1,7 @@
 export { type BuildModelOptions, type BuiltModel, buildModel, detectTask, familyOf } from "./build.ts";
 export type { TiedHead } from "./components/heads.ts";
 export type { Fuse, Module } from "./components/module.ts";
+export type { Pooling, PoolingMode } from "./components/pooling.ts";
 export { type ConfigReader, invalidConfig, type NumberField, readConfigFields } from "./config-reader.ts";
 export { families } from "./families.ts";
 export {

@@ -21,20 +21,47 @@ export async function companionsFor(
   const warnings: ExportWarning[] = [];
   for (const [name, source] of folder.files) if (name !== "config.json") files.set(name, { source });
 
-  if (task === "text-generation" && !files.has("generation_config.json")) {
+  if (generates.has(task) && !files.has("generation_config.json")) {
     files.set("generation_config.json", { text: toJson(generationDefaults(folder.config ?? {})) });
   }
-  if (task === "image-classification" || files.has("preprocessor_config.json"))
-    await checkProcessor(folder, files, warnings);
-  else await checkTokenizer(folder, task, files, warnings);
+  const images = ofImages.has(task) || (task === "feature-extraction" && files.has("preprocessor_config.json"));
+  if (images) await checkImageProcessor(folder, files, warnings);
+  if (task === "automatic-speech-recognition") checkSoundProcessor(files, warnings);
+  if (!images || task === "zero-shot-image-classification") await checkTokenizer(folder, task, files, warnings);
   return { files, warnings };
 }
 
-/** Special tokens as config.json has them: transformers.js takes them from generation_config.json only. */
+const generates: ReadonlySet<Task> = new Set([
+  "text-generation",
+  "text2text-generation",
+  "automatic-speech-recognition",
+]);
+const ofImages: ReadonlySet<Task> = new Set([
+  "image-classification",
+  "image-feature-extraction",
+  "zero-shot-image-classification",
+]);
+
+/** Settings as config.json has them: transformers.js takes them from generation_config.json only. */
 function generationDefaults(config: Json): Json {
-  const fields = ["bos_token_id", "eos_token_id", "pad_token_id"].filter((field) => config[field] != null);
+  const fields = generationFields.filter((field) => config[field] != null);
   return Object.fromEntries(fields.map((field) => [field, config[field]]));
 }
+
+const generationFields = [
+  "bos_token_id",
+  "eos_token_id",
+  "pad_token_id",
+  "decoder_start_token_id",
+  "forced_bos_token_id",
+  "forced_eos_token_id",
+  "forced_decoder_ids",
+  "suppress_tokens",
+  "begin_suppress_tokens",
+  "max_length",
+  "min_length",
+  "no_repeat_ngram_size",
+];
 
 async function checkTokenizer(
   folder: ModelFolder,
@@ -74,7 +101,17 @@ function putsTokensInFront(processor: unknown): boolean {
   return Array.isArray(single) && typeof single[0] === "object" && single[0] !== null && "SpecialToken" in single[0];
 }
 
-async function checkProcessor(
+/** What turns sound into features. */
+function checkSoundProcessor(files: ReadonlyMap<string, CompanionFile>, warnings: ExportWarning[]): void {
+  const name = "preprocessor_config.json";
+  if (files.has(name)) return;
+  warnings.push({
+    code: "MISSING_PROCESSOR",
+    message: `${name} is missing, and transformers.js needs it to turn sound into features: copy it from the model's repository.`,
+  });
+}
+
+async function checkImageProcessor(
   folder: ModelFolder,
   files: Map<string, CompanionFile>,
   warnings: ExportWarning[],

@@ -9,9 +9,9 @@ export interface Answer {
 }
 
 /** Names of outputs that an export is judged by, in order of preference. */
-const mainOutputs = ["logits", "last_hidden_state"];
+const mainOutputs = ["logits", "last_hidden_state", "logits_per_image", "start_logits"];
 
-/** The main output at its real positions; [rows, columns, size] is filtered by `real`, [rows, size] kept whole. */
+/** The main output at its real positions; [rows, columns, size] is filtered by `real`, other ranks are kept whole. */
 export function answerOf(
   outputs: Readonly<Record<string, Tensor>>,
   real: (row: number, column: number) => boolean,
@@ -27,7 +27,7 @@ export function answerOf(
   }
   const data = output.data as Float32Array;
   const size = output.shape[output.shape.length - 1];
-  if (output.shape.length < 3) return { values: data, size };
+  if (output.shape.length !== 3) return { values: data, size };
   const [rows, columns] = output.shape;
   const kept: number[] = [];
   for (let row = 0; row < rows; row++) {

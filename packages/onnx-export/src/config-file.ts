@@ -1,15 +1,17 @@
 import { toJson } from "./companions.ts";
-import { type ExportDType, modelFileName } from "./dtypes.ts";
+import type { ExportDType } from "./dtypes.ts";
 
 /** Order in which a dtype is preferred when the ones that transformers.js asks for by default were not exported. */
 const preference: readonly ExportDType[] = ["fp32", "q8", "q4", "fp16", "q4f16", "int8", "uint8", "bnb4"];
 
 export interface ConfigFileOptions {
   readonly dtypes: readonly ExportDType[];
-  /** Number of external data files of each model file that has any. */
-  readonly externalFiles: ReadonlyMap<ExportDType, number>;
+  /** Number of external data files by name of the model file, for those that have any. */
+  readonly externalFiles: ReadonlyMap<string, number>;
   /** Number of labels of a classifier; undefined for other tasks. */
   readonly labels: number | undefined;
+  /** Whether the export is an encoder and a decoder. */
+  readonly encoderDecoder: boolean;
 }
 
 /**
@@ -18,20 +20,28 @@ export interface ConfigFileOptions {
  * elsewhere) were not exported. Label names are filled in as LABEL_0, LABEL_1, … where they are missing.
  */
 export function exportedConfig(config: Readonly<Record<string, unknown>>, options: ConfigFileOptions): string {
-  const { dtypes, externalFiles, labels } = options;
+  const { dtypes, externalFiles, labels, encoderDecoder } = options;
   const { "transformers.js_config": _, ...kept } = config;
   const settings: Record<string, unknown> = {};
   if (!dtypes.includes("fp32") || !dtypes.includes("q8")) {
     settings.dtype = preference.find((dtype) => dtypes.includes(dtype));
   }
   if (externalFiles.size > 0) {
-    settings.use_external_data_format = Object.fromEntries(
-      [...externalFiles].map(([dtype, count]) => [modelFileName(dtype), count]),
-    );
+    settings.use_external_data_format = Object.fromEntries(externalFiles);
   }
   const names = labels !== undefined && kept.id2label == null ? labelNames(labels) : {};
   const extra = Object.keys(settings).length > 0 ? { "transformers.js_config": settings } : {};
-  return toJson({ ...kept, ...names, ...extra });
+  return toJson({ ...kept, ...decoderFields(kept, encoderDecoder), ...names, ...extra });
+}
+
+/** What transformers.js reads of an encoder–decoder and files may leave to defaults. */
+function decoderFields(config: Readonly<Record<string, unknown>>, encoderDecoder: boolean): Record<string, unknown> {
+  if (!encoderDecoder) return {};
+  const layers = config.num_decoder_layers == null && config.num_layers != null;
+  return {
+    ...(config.is_encoder_decoder === true ? {} : { is_encoder_decoder: true }),
+    ...(layers ? { num_decoder_layers: config.num_layers } : {}),
+  };
 }
 
 function labelNames(count: number): { id2label: Record<string, string>; label2id: Record<string, number> } {

@@ -1,4 +1,4 @@
-import type { TiedHead } from "@loomweight/models";
+import type { GraphName, TiedHead } from "@loomweight/models";
 import { type ModelDType, modelDTypes } from "@loomweight/quant";
 import { unknownName } from "@loomweight/tensor";
 
@@ -31,9 +31,9 @@ export const exportDTypes: Readonly<Record<ExportDType, ExportDTypeFacts>> = {
   bnb4: { ...blocks, graph: "float32", description: "4-bit NF4 weights in blocks of 64, float32 arithmetic" },
 };
 
-/** Name of the model file inside `onnx/`: "model_q4.onnx". */
-export function modelFileName(dtype: ExportDType): string {
-  return `model${modelDTypes[dtype]}.onnx`;
+/** Name of a model file inside `onnx/`: "model_q4.onnx", "encoder_model.onnx". */
+export function modelFileName(dtype: ExportDType, graph: GraphName = "model"): string {
+  return `${graph}${modelDTypes[dtype]}.onnx`;
 }
 
 /** The dtypes asked for, each once, in the table's order. Throws `INVALID_OPTION`. */

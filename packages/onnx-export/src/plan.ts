@@ -5,6 +5,7 @@ import {
   buildModel,
   detectTask,
   type Fuse,
+  type GraphName,
   type Task,
   type TiedHead,
 } from "@loomweight/models";
@@ -14,8 +15,9 @@ import { type CompanionFile, companionsFor } from "./companions.ts";
 import { exportedConfig } from "./config-file.ts";
 import { checkDTypes, type ExportDType, exportDTypes, modelFileName } from "./dtypes.ts";
 import type { ExportWarning } from "./report.ts";
+import { sentencePooling } from "./sentence-pooling.ts";
 
-export interface ExportOptions extends Pick<BuildModelOptions, "ignoreConfig" | "ignoreTensors"> {
+export interface ExportOptions extends Pick<BuildModelOptions, "ignoreConfig" | "ignoreTensors" | "pooling"> {
   /** Default: what config.json's `architectures` names. */
   readonly task?: Task;
   /** Kinds of weights, one model file each; default fp32, q8 and q4. */
@@ -28,18 +30,28 @@ export interface ExportOptions extends Pick<BuildModelOptions, "ignoreConfig" | 
   readonly quantize?: Omit<QuantizeModelOptions, "onTensor" | "keepIoTypes">;
 }
 
+/** A model file to be written. */
+export interface PlannedGraph {
+  readonly dtype: ExportDType;
+  readonly graph: GraphName;
+  /** Name inside `onnx/`: "model_q4.onnx". */
+  readonly file: string;
+  /** Weights are read, cast and quantized one at a time when it is written. */
+  readonly model: OnnxModel;
+  /** Filled as it is written: what quantizing did to each weight. */
+  readonly weights: readonly TensorReport[];
+}
+
 /** Everything that an export writes, decided before any weight is read. */
 export interface ExportPlan {
   readonly family: string;
   readonly task: Task;
-  /** Model files; weights are read, cast and quantized one at a time when each is written. */
-  readonly graphs: ReadonlyMap<ExportDType, OnnxModel>;
-  /** Filled as graphs are written: what quantizing did to each weight. */
-  readonly weights: ReadonlyMap<ExportDType, readonly TensorReport[]>;
+  /** Model files: one for each dtype, or where the model is several graphs one for each of both. */
+  readonly graphs: readonly PlannedGraph[];
   /** Files beside `onnx/`, without config.json. */
   readonly companions: ReadonlyMap<string, CompanionFile>;
-  /** Text of config.json, given how many files of external data each model file has. */
-  config(externalFiles: ReadonlyMap<ExportDType, number>): string;
+  /** Text of config.json, given how many files of external data each model file has, by its name. */
+  config(externalFiles: ReadonlyMap<string, number>): string;
   readonly warnings: readonly ExportWarning[];
 }
 
@@ -61,40 +73,51 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
     });
   }
   const task = options.task ?? detectTask(folder);
-  const weights = new Map<ExportDType, TensorReport[]>();
-  const graphs = new Map<ExportDType, OnnxModel>();
-  const floats = floatGraphs(folder, task, options);
+  const sentence = task === "feature-extraction" ? await sentencePooling(folder) : { warnings: [] };
+  const floats = floatGraphs(folder, task, { ...options, pooling: options.pooling ?? sentence.pooling });
+  const graphs: PlannedGraph[] = [];
   let family = "";
   for (const dtype of dtypes) {
     const built = await floats(exportDTypes[dtype].graph, exportDTypes[dtype].tiedHead);
     family = built.family;
-    const reports: TensorReport[] = [];
-    weights.set(dtype, reports);
-    graphs.set(dtype, quantized(built.model, dtype, { ...options.quantize, onTensor: (each) => reports.push(each) }));
+    for (const [graph, model] of built.models) {
+      const weights: TensorReport[] = [];
+      const settings = { ...options.quantize, onTensor: (each: TensorReport) => void weights.push(each) };
+      const file = modelFileName(dtype, graph);
+      graphs.push({ dtype, graph, file, model: quantized(model, dtype, settings), weights });
+    }
   }
   const { files, warnings } = await companionsFor(folder, task);
   const labels = task.endsWith("classification") ? labelCount(graphs) : undefined;
+  const encoderDecoder = graphs.some(({ graph }) => graph === "decoder_model_merged");
   return {
     family,
     task,
     graphs,
-    weights,
     companions: files,
-    config: (externalFiles) => exportedConfig(folder.config ?? {}, { dtypes, externalFiles, labels }),
-    warnings: [...warnings, ...dtypes.flatMap(slowOnWasm)],
+    config: (externalFiles) => exportedConfig(folder.config ?? {}, { dtypes, externalFiles, labels, encoderDecoder }),
+    warnings: [...warnings, ...sentence.warnings, ...dtypes.flatMap((dtype) => slowOnWasm(dtype, graphs))],
   };
 }
 
 /** Float graphs by dtype and kind of head, each built once. */
 function floatGraphs(folder: ModelFolder, task: Task, options: ExportOptions) {
-  const { fuse, cacheDtype, ignoreConfig, ignoreTensors } = options;
+  const { fuse, cacheDtype, ignoreConfig, ignoreTensors, pooling } = options;
   const built = new Map<string, ReturnType<typeof buildModel>>();
   return (dtype: "float32" | "float16", tiedHead: TiedHead) => {
     const key = `${dtype} ${tiedHead}`;
     const cache = dtype === "float16" ? cacheDtype : undefined;
     const graph =
       built.get(key) ??
-      buildModel(folder, task, { dtype, tiedHead, fuse, cacheDtype: cache, ignoreConfig, ignoreTensors });
+      buildModel(folder, task, {
+        dtype,
+        tiedHead,
+        fuse,
+        cacheDtype: cache,
+        ignoreConfig,
+        ignoreTensors,
+        pooling,
+      });
     built.set(key, graph);
     return graph;
   };
@@ -109,18 +132,18 @@ function quantized(model: OnnxModel, dtype: ExportDType, options: QuantizeModelO
 }
 
 /** Size of the last axis of `logits`. */
-function labelCount(graphs: ReadonlyMap<ExportDType, OnnxModel>): number | undefined {
-  const [model] = graphs.values();
-  const size = model.graph.outputs.find(({ name }) => name === "logits")?.shape?.at(-1);
+function labelCount([first]: readonly PlannedGraph[]): number | undefined {
+  const size = first.model.graph.outputs.find(({ name }) => name === "logits")?.shape?.at(-1);
   return typeof size === "number" ? size : undefined;
 }
 
-function slowOnWasm(dtype: ExportDType): ExportWarning[] {
-  if (!exportDTypes[dtype].blocks) return [];
+function slowOnWasm(dtype: ExportDType, graphs: readonly PlannedGraph[]): ExportWarning[] {
+  const file = graphs.find((each) => each.dtype === dtype)?.file;
+  if (!exportDTypes[dtype].blocks || file === undefined) return [];
   return [
     {
       code: "SLOW_ON_WASM",
-      file: `onnx/${modelFileName(dtype)}`,
+      file: `onnx/${file}`,
       message: `${dtype} runs fast on Node's CPU and on WebGPU; on WebAssembly its 4-bit products are several times slower than float: export q8 for it.`,
     },
   ];

@@ -1,4 +1,4 @@
-import type { Task } from "@loomweight/models";
+import type { GraphName, Task } from "@loomweight/models";
 import type { TensorReport } from "@loomweight/quant";
 import type { ExportDType } from "./dtypes.ts";
 
@@ -25,6 +25,8 @@ export interface Verification {
 
 export interface ExportedFile {
   readonly dtype: ExportDType;
+  /** Which graph of the model: "model", or one of several. */
+  readonly graph: GraphName;
   /** Relative to the folder: "onnx/model_q4.onnx". */
   readonly name: string;
   /** Of the model file and its external data together. */

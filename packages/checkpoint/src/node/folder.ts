@@ -9,7 +9,7 @@ import { fileSource } from "./file-source.ts";
 
 const maxListedFiles = 100_000;
 /** Folders whose files are listed along with a model's own. */
-const listedSubfolders = ["additional_chat_templates"];
+const listedSubfolders = ["additional_chat_templates", "1_Pooling"];
 
 /**
  * The files of a folder on disk. Hidden files are not listed. A file that is a link out of the folder is refused

@@ -16,7 +16,6 @@ export async function exportCommand(
 ): Promise<void> {
   const began = performance.now();
   const dtypes = checkDTypes(options.dtype);
-  const files = dtypes.length * (options.verify ? 2 : 1);
   let done = 0;
   const exported = await exportFolder(model, out, {
     dtypes,
@@ -24,8 +23,8 @@ export async function exportCommand(
     verify: options.verify,
     force: options.force,
     signal,
-    onProgress: ({ step, file }) =>
-      report.progress({ label: step === "write" ? `writing ${file}` : "verifying", done: done++, total: files }),
+    onProgress: ({ step, file, total }) =>
+      report.progress({ label: step === "write" ? `writing ${file}` : "verifying", done: done++, total }),
   });
   const milliseconds = performance.now() - began;
   report.settle();

@@ -1,6 +1,5 @@
 import {
   add,
-  cast,
   concat,
   groupQueryAttention,
   matMul,
@@ -15,7 +14,7 @@ import {
 import type { DecoderInputs, KeyValues } from "./decoder.ts";
 import { softCapped } from "./heads.ts";
 import { linear } from "./linear.ts";
-import { paddingBias } from "./mask.ts";
+import { paddingBias, paddingBiasFor } from "./mask.ts";
 import type { Module } from "./module.ts";
 import { type Rotation, rotate } from "./rope.ts";
 
@@ -206,19 +205,17 @@ export interface AttendOptions {
 /** softmax(q · kᵀ · scale + bias) · v for query, key, value [batch, tokens, heads · headDim] → the query's shape. */
 export function attend(module: Module, { query, key, value }: QueryKeyValue, options: AttendOptions): Value {
   const { heads, headDim, scale = 1 / Math.sqrt(headDim), attentionMask, scoreBias } = options;
-  const padding = () => (attentionMask === undefined ? undefined : paddingBias(attentionMask, module.weights.dtype));
+  const { dtype } = module.weights;
   const sum = (a: Value | undefined, b: Value | undefined) => (a === undefined ? b : b === undefined ? a : add(a, b));
   if (module.fuse === "onnxruntime") {
-    if (scoreBias !== undefined) {
-      return multiHeadAttention(query, key, value, { heads, scale, attentionBias: sum(scoreBias, padding()) }).output;
-    }
-    const keyPaddingMask = attentionMask === undefined ? undefined : cast(attentionMask, "int32");
-    return multiHeadAttention(query, key, value, { heads, scale, keyPaddingMask }).output;
+    // as a bias: the operator's own padding mask is not there on WebGPU
+    const padding = attentionMask && paddingBiasFor(query, attentionMask, dtype);
+    return multiHeadAttention(query, key, value, { heads, scale, attentionBias: sum(scoreBias, padding) }).output;
   }
   const byHead = (flat: Value, perm: readonly number[]) => transpose(splitHeads(flat, heads, headDim), perm);
   const scaled = scale === 1 ? byHead(query, [0, 2, 1, 3]) : mul(byHead(query, [0, 2, 1, 3]), scale);
   const scores = matMul(scaled, byHead(key, [0, 2, 3, 1])); // [batch, heads, queries, keys]
-  const bias = sum(scoreBias, padding());
+  const bias = sum(scoreBias, attentionMask && paddingBias(attentionMask, dtype));
   const mixed = matMul(softmax(bias === undefined ? scores : add(scores, bias), -1), byHead(value, [0, 2, 1, 3]));
   return joinHeads(mixed, heads * headDim);
 }

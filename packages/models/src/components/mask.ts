@@ -1,6 +1,7 @@
 import {
   and,
   cast,
+  expand,
   greater,
   greaterOrEqual,
   lessOrEqual,
@@ -37,6 +38,11 @@ export function causalBias({ attentionMask, inputIds, window, dtype }: CausalBia
   const earlier = lessOrEqual(keys, queries);
   const seen = window === undefined ? earlier : and(earlier, greater(keys, sub(queries, int32(window))));
   return biasOf(and(seen, realKeys(attentionMask)), dtype);
+}
+
+/** The same for each query of `query` [batch, queries, …], as fused operators want it: [batch, 1, queries, keys]. */
+export function paddingBiasFor(query: Value, attentionMask: Value, dtype: ComputeDType): Value {
+  return expand(paddingBias(attentionMask, dtype), [1, 1, shapeOf(query, { start: 1, end: 2 }), 1]);
 }
 
 /** Score bias where every query sees all keys up to its own column, [1, 1, queries, keys]: the queries are the last columns. */

@@ -18,7 +18,7 @@ import type { ComputeDType } from "../weights.ts";
 import { joinHeads, type QueryKeyValue, splitHeads } from "./attention.ts";
 import type { KeyValues } from "./decoder.ts";
 import { logitsOutput } from "./heads.ts";
-import { length, paddingBias, sizeOf } from "./mask.ts";
+import { length, paddingBias, paddingBiasFor, sizeOf } from "./mask.ts";
 import type { Module } from "./module.ts";
 
 /** A decoder layer's cache: of its own tokens, and of the encoder's. [batch, heads, tokens, headDim] each. */
@@ -166,12 +166,14 @@ export function attendEncoder(
   const present = { key: byHead(project(states, "key")), value: byHead(project(states, "value")) };
   const whole = (before: Value | undefined, now: Value) => (before === undefined ? now : concat([before, now], 2));
   const source = { key: whole(past?.key, present.key), value: whole(past?.value, present.value) };
+  const { encoderMask } = decoder;
+  const { dtype } = module.weights;
   if (module.fuse === "onnxruntime") {
-    const keyPaddingMask = decoder.encoderMask === undefined ? undefined : cast(decoder.encoderMask, "int32");
-    const { output } = multiHeadAttention(query, source.key, source.value, { heads, scale, keyPaddingMask });
+    const attentionBias = encoderMask && paddingBiasFor(query, encoderMask, dtype);
+    const { output } = multiHeadAttention(query, source.key, source.value, { heads, scale, attentionBias });
     return { output, present };
   }
-  const bias = decoder.encoderMask === undefined ? undefined : paddingBias(decoder.encoderMask, module.weights.dtype);
+  const bias = encoderMask && paddingBias(encoderMask, dtype);
   const queries = transpose(splitHeads(query, heads, headDim), [0, 2, 1, 3]);
   return { output: attendHeads(queries, source, { heads, headDim, scale, bias }), present };
 }

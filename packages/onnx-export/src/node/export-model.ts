@@ -3,7 +3,8 @@ import { join } from "node:path";
 import type { ModelFolder, OutputFolder } from "@loomweight/checkpoint";
 import type { OnnxModel } from "@loomweight/graph";
 import { writeOnnxFile } from "@loomweight/graph/node";
-import { type ExportDType, modelFileName } from "../dtypes.ts";
+import type { GraphName } from "@loomweight/models";
+import type { ExportDType } from "../dtypes.ts";
 import { type ExportOptions, planExport } from "../plan.ts";
 import type { ExportedFile, ExportReport, Verification } from "../report.ts";
 import { verifyFiles } from "./verify.ts";
@@ -18,11 +19,19 @@ export interface ExportModelOptions extends ExportOptions {
   /** Stops the export: between two weights, or before a file is verified. */
   readonly signal?: AbortSignal;
   /** Called before each model file is written and before it is verified. */
-  readonly onProgress?: (event: { readonly step: "write" | "verify"; readonly file: string }) => void;
+  readonly onProgress?: (event: ExportProgress) => void;
+}
+
+export interface ExportProgress {
+  readonly step: "write" | "verify";
+  readonly file: string;
+  /** Steps in all. */
+  readonly total: number;
 }
 
 interface Written {
   readonly dtype: ExportDType;
+  readonly graph: GraphName;
   /** Name inside `onnx/`. */
   readonly name: string;
   readonly bytes: number;
@@ -43,15 +52,15 @@ export async function exportModel(
   const plan = await planExport(folder, options);
   await mkdir(join(output.path, "onnx"), { recursive: true });
   const written: Written[] = [];
-  for (const [dtype, model] of plan.graphs) {
-    const name = modelFileName(dtype);
-    onProgress({ step: "write", file: name });
+  const total = plan.graphs.length * (verify ? 2 : 1);
+  for (const { dtype, graph, file: name, model } of plan.graphs) {
+    onProgress({ step: "write", file: name, total });
     const layout = { externalData, maxExternalBytes };
     await writeOnnxFile(join(output.path, "onnx", name), stoppable(model, signal), layout);
-    written.push({ dtype, name, ...(await filesOf(join(output.path, "onnx"), name)) });
+    written.push({ dtype, graph, name, ...(await filesOf(join(output.path, "onnx"), name)) });
   }
   const external = written.filter((each) => each.external.length > 0);
-  const counts = new Map(external.map((each) => [each.dtype, each.external.length]));
+  const counts = new Map(external.map((each) => [each.name, each.external.length]));
   await output.writeFile("config.json", plan.config(counts));
   for (const [name, file] of plan.companions) {
     if ("text" in file) await output.writeFile(name, file.text);
@@ -59,10 +68,11 @@ export async function exportModel(
   }
   const verified = verify ? await verifyAll(output.path, written, folder.config ?? {}, options) : undefined;
   const skipped: Verification = { ran: false, reason: "verification is off" };
-  const files = written.map(({ dtype, name, bytes, external: names }): ExportedFile => {
-    const weights = plan.weights.get(dtype) ?? [];
+  const files = written.map(({ dtype, graph, name, bytes, external: names }): ExportedFile => {
+    const weights = plan.graphs.find(({ file }) => file === name)?.weights ?? [];
     return {
       dtype,
+      graph,
       name: `onnx/${name}`,
       bytes,
       external: names,
@@ -92,13 +102,20 @@ async function verifyAll(
   config: Readonly<Record<string, unknown>>,
   { signal, onProgress = () => {} }: ExportModelOptions,
 ): Promise<Map<string, Verification>> {
-  return verifyFiles(new Map(written.map(({ name }) => [name, join(path, "onnx", name)])), config, {
-    reference: written.find(({ dtype }) => dtype === "fp32")?.name,
-    before(file) {
-      signal?.throwIfAborted();
-      onProgress({ step: "verify", file });
-    },
-  });
+  const results = new Map<string, Verification>();
+  const total = 2 * written.length;
+  for (const graph of new Set(written.map((each) => each.graph))) {
+    const files = written.filter((each) => each.graph === graph);
+    const verified = await verifyFiles(new Map(files.map(({ name }) => [name, join(path, "onnx", name)])), config, {
+      reference: files.find(({ dtype }) => dtype === "fp32")?.name,
+      before(file) {
+        signal?.throwIfAborted();
+        onProgress({ step: "verify", file, total });
+      },
+    });
+    for (const [name, result] of verified) results.set(name, result);
+  }
+  return results;
 }
 
 /** The model, each of whose weights is read only while `signal` has not been raised. */
