@@ -25,6 +25,13 @@ function rowsOf(plan: ReturnType<typeof planVocabulary>, input: number): (number
 }
 
 describe("the output vocabulary", () => {
+  test("a model that takes part with an adapter may be named without it, as long as it is one", () => {
+    const adapted = [base, { ...other, model: "other+lora" }];
+    expect(planVocabulary(adapted, 0, { source: "other" }).donor).toBe(1);
+    const twice = [...adapted, { ...other, model: "other+names" }];
+    expect(() => planVocabulary(twice, 0, { source: "other" })).toThrow(/unknown model for the tokenizer "other"/);
+  });
+
   test("base keeps base's tokens, and every input's rows follow the token, not the place", () => {
     const plan = planVocabulary(inputs, 0, { source: "base" });
     expect(plan.tokens).toBe(3);

@@ -234,6 +234,9 @@ function resolveSource(
 function findModel(inputs: readonly VocabularyInput[], model: string): number {
   const index = inputs.findIndex((input) => input.model === model);
   if (index >= 0) return index;
+  // A model that takes part with an adapter may be named without it.
+  const adapted = inputs.flatMap((input, at) => (input.model.startsWith(`${model}+`) ? [at] : []));
+  if (adapted.length === 1) return adapted[0];
   throw unknownName({
     kind: "model for the tokenizer",
     name: model,
