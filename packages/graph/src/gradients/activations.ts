@@ -2,7 +2,7 @@ import { floatOf } from "../attributes.ts";
 import { scaled, sumToShape, times } from "../gradient/algebra.ts";
 import { defineGradients, operand, unary } from "../gradient/rule.ts";
 import { cosh, seluSlopes, sinh } from "../ops/activations.ts";
-import { abs, add, div, mul, reciprocal, sigmoid, softplus, sqrt, sub, tanh } from "../ops/elementwise.ts";
+import { abs, add, div, exp, min, mul, reciprocal, sigmoid, softplus, sqrt, sub, tanh } from "../ops/elementwise.ts";
 import { greater, less, where } from "../ops/logic.ts";
 import type { Value } from "../value.ts";
 
@@ -19,15 +19,14 @@ export const activationGradients = /* @__PURE__ */ defineGradients({
   Cosh: unary(({ x, dy }) => times(dy, sinh(x))),
   Sinh: unary(({ x, dy }) => times(dy, cosh(x))),
   Tan: unary(({ y, dy }) => times(dy, add(square(y), 1))),
-  // Below 0 the slope e^(x / α) is y / α + 1.
-  Celu: unary(({ x, y, dy, call }) =>
-    where(greater(x, 0), dy, times(dy, add(mul(y, 1 / floatOf(call, "alpha", 1)), 1))),
+  Celu: unary(({ x, dy, call }) =>
+    where(greater(x, 0), dy, times(dy, exp(scaled(min(x, 0), 1 / floatOf(call, "alpha", 1))))),
   ),
-  // Below 0 the slope γ α eˣ is y + γ α; half of it at 0, as recorded.
-  Selu: unary(({ x, y, dy, call }) => {
+  // γ α eˣ below 0, and half of it at 0, as recorded.
+  Selu: unary(({ x, dy, call }) => {
     const gamma = floatOf(call, "gamma", seluSlopes.gamma);
     const steep = gamma * floatOf(call, "alpha", seluSlopes.alpha);
-    const left = where(less(x, 0), add(y, steep), steep / 2);
+    const left = where(less(x, 0), mul(exp(min(x, 0)), steep), steep / 2);
     return where(greater(x, 0), scaled(dy, gamma), times(dy, left));
   }),
   /** t + x (1 − t²) σ(x) with t = tanh(softplus(x)) */

@@ -5,11 +5,12 @@ import { concreteShape, filled, scaled, spread, times } from "../gradient/algebr
 import { throughParts } from "../gradient/by-parts.ts";
 import { defineGradients, type GradientCall, type GradientRule, operand, unary } from "../gradient/rule.ts";
 import { conv, convTranspose } from "../ops/convolution.ts";
+import { add } from "../ops/elementwise.ts";
 import { pad, slice } from "../ops/indexing.ts";
 import { equal, where } from "../ops/logic.ts";
 import { reduceMax, reduceSum } from "../ops/reduce.ts";
 import { resizeByParts } from "../ops/resize-parts.ts";
-import { concat, expand, reshape, transpose } from "../ops/shape.ts";
+import { concat, expand, reshape, split, transpose } from "../ops/shape.ts";
 import { padBefore, paddedCounts, slide, transposedWindow, type Window, windowOf } from "../ops/window.ts";
 import type { Value } from "../value.ts";
 import { fit } from "./indexing.ts";
@@ -71,10 +72,71 @@ function spreadTo(
   const reach = counts.map((count, axis) => (count - 1) * strides[axis] + (kernel[axis] - 1) * dilations[axis] + 1);
   const after = reach.map((length, axis) => length - before[axis] - out[axis]);
   const pads = [...before, ...after.map((each) => Math.max(0, each))];
-  const dx = convTranspose(dy, weight, undefined, { strides, dilations, pads, group });
+  const dx =
+    counts.length === 3
+      ? spreadVolume(dy, weight, { strides, dilations, pads, group })
+      : transposed(dy, weight, { strides, dilations, pads, group });
   if (after.every((each) => each >= 0)) return dx;
   const ends = [0, 0, ...after.map((each) => Math.max(0, -each))];
   return pad(dx, [...ends.map(() => 0), ...ends]);
+}
+
+interface Spread {
+  readonly strides: readonly number[];
+  readonly dilations: readonly number[];
+  readonly pads: readonly number[];
+  readonly group: number;
+}
+
+/** ConvTranspose; several filters over one channel per group one after another, which WebGPU's kernel gets wrong. */
+function transposed(dy: Value, weight: Value, { group, ...window }: Spread): Value {
+  const [filters, perGroup, ...kernel] = weight.shape as readonly number[];
+  const multiple = filters / group;
+  if (group === 1 || perGroup !== 1 || multiple === 1)
+    return convTranspose(dy, weight, undefined, { ...window, group });
+  const [batch, , ...sizes] = dy.shape as readonly number[];
+  const apart = split(reshape(dy, [batch, group, multiple, ...sizes]), new Array<number>(multiple).fill(1), 2);
+  const weights = split(reshape(weight, [group, multiple, ...kernel]), new Array<number>(multiple).fill(1), 1);
+  return apart
+    .map((part, index) =>
+      convTranspose(reshape(part, [batch, group, ...sizes]), weights[index], undefined, { ...window, group }),
+    )
+    .reduce((total, part) => add(total, part));
+}
+
+/** The same over three spatial axes, for which WebGPU has Conv alone: dy with zeros between, meeting mirrored filters. */
+function spreadVolume(dy: Value, weight: Value, { strides, dilations, pads, group }: Spread): Value {
+  const [batch, filters, ...counts] = dy.shape as readonly number[];
+  const [, perGroup, ...kernel] = weight.shape as readonly number[];
+  const axes = counts.map((_, axis) => axis);
+  const spaced = strides.every((stride) => stride === 1)
+    ? dy
+    : reshape(
+        pad(reshape(dy, [batch, filters, ...counts.flatMap((size) => [size, 1])]), [
+          ...new Array<number>(2 + 6).fill(0),
+          0,
+          0,
+          ...strides.flatMap((stride) => [0, stride - 1]),
+        ]),
+        [batch, filters, ...counts.map((size, axis) => size * strides[axis])],
+      );
+  const mirrored = slice(weight, {
+    starts: axes.map(() => -1),
+    ends: axes.map(() => Number.NEGATIVE_INFINITY),
+    axes: axes.map((axis) => axis + 2),
+    steps: axes.map(() => -1),
+  });
+  const turned = reshape(
+    transpose(reshape(mirrored, [group, filters / group, perGroup, ...kernel]), [0, 2, 1, 3, 4, 5]),
+    [group * perGroup, filters / group, ...kernel],
+  );
+  const reach = kernel.map((length, axis) => (length - 1) * dilations[axis]);
+  // The zeros after the last element of dy are one stride long already.
+  const before = axes.map((axis) => reach[axis] - pads[axis]);
+  const after = axes.map((axis) => reach[axis] - pads[axis + 3] - (strides[axis] - 1));
+  const sizes = [batch, filters, ...counts.map((size, axis) => size * strides[axis])];
+  const shape = [batch, filters, ...axes.map((axis) => sizes[axis + 2] + before[axis] + after[axis])];
+  return conv(fit(spaced, sizes, [0, 0, ...before], shape), turned, undefined, { dilations, group });
 }
 
 /**

@@ -5,12 +5,12 @@ import { concreteShape, constantNumbers, reshapeLike, zeroBuffer, zerosLike } fr
 import { defineGradients, type GradientCall, operand, unary } from "../gradient/rule.ts";
 import { int64Vector } from "../op.ts";
 import { div, mul, sub } from "../ops/elementwise.ts";
-import { gatherElements, gatherND, pad, scatterND, slice } from "../ops/indexing.ts";
+import { gather, gatherElements, gatherND, pad, scatterND, slice } from "../ops/indexing.ts";
 import { cast, equal, where } from "../ops/logic.ts";
 import { reduceSum } from "../ops/reduce.ts";
 import { scatterElements } from "../ops/scatter.ts";
-import { concat, expand, reshape, transpose } from "../ops/shape.ts";
-import type { Value } from "../value.ts";
+import { concat, expand, reshape, transpose, unsqueeze } from "../ops/shape.ts";
+import { type Dim, isTensor, type Value } from "../value.ts";
 
 /** Axis `axis` first, and the inverse. */
 function axisFirst(rank: number, axis: number): { perm: number[]; inverse: number[] } {
@@ -27,9 +27,7 @@ function axisFirst(rank: number, axis: number): { perm: number[]; inverse: numbe
 export function addAtIndices(x: Value, indices: Value, dy: Value, axis: number): Value {
   const rank = x.shape.length;
   const picked = indices.shape.length;
-  // ScatterND takes int64, which WebGPU only passes on: int32 indices are shaped first and cast last, and run there.
-  const shaped = reshape(indices, [...concreteShape({ op: "Gather" }, indices), 1]);
-  const tuples = shaped.dtype === "int64" ? shaped : cast(shaped, "int64");
+  const tuples = asTuples(indices, x.shape[axis]);
   if (axis === 0) return scatterND(zeroBuffer(x), tuples, dy, "add");
   // The picked axes of dy and the axis of x come first, and go back.
   const leading = Array.from({ length: dy.shape.length }, (_, at) => at);
@@ -39,6 +37,24 @@ export function addAtIndices(x: Value, indices: Value, dy: Value, axis: number):
   const turned = zeroBuffer({ ...(x as Tensor), shape: perm.map((at) => x.shape[at]) } as Tensor);
   return transpose(scatterND(turned, tuples, transpose(dy, [...first, ...rest]), "add"), inverse);
 }
+
+/**
+ * Indices with a last axis of 1, as ScatterND takes them. WebGPU has no kernels for int64 but those that read indices:
+ * an int64 value picks from a constant 0, 1, 2, … of int32, and int32 becomes int64 at the end.
+ */
+function asTuples(indices: Value, size: Dim): Value {
+  const last = [indices.shape.length];
+  if (isTensor(indices) || (indices.dtype === "int64" && typeof size !== "number")) return unsqueeze(indices, last);
+  const narrow = indices.dtype === "int64" ? gather(count(size as number), indices) : indices;
+  return cast(unsqueeze(narrow, last), "int64");
+}
+
+const count = (size: number): Tensor =>
+  fromData(
+    "int32",
+    Int32Array.from({ length: size }, (_, i) => i),
+    [size],
+  );
 
 /** The same for indices known when building; places that nothing was picked from stay 0. */
 export function addAtPlaces(x: Value, places: readonly number[], dy: Value, axis: number): Value {
