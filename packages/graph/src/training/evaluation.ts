@@ -6,7 +6,7 @@ import type { Program, Runtime, State } from "../runtime/runtime.ts";
 import type { Value } from "../value.ts";
 import { batchReader, rowsOf, shapeKey, typesOf } from "./batches.ts";
 import { type Batch, stateValues, type Types } from "./loss.ts";
-import { averagePrefix, type StepDesign } from "./step-graph.ts";
+import { averagePrefix, optimizerPrefix, type StepDesign } from "./step-graph.ts";
 
 /** How a training is measured. */
 export interface Evaluation {
@@ -20,7 +20,7 @@ export interface Evaluation {
   ) => Readonly<Record<string, Value>>;
   /** Steps from one evaluation to the next; default only when asked for. */
   readonly every?: number;
-  /** Measure the moving average instead of the parameters. Default false. */
+  /** Measure the moving average, or what the optimizer itself averages, instead of the parameters. Default false. */
   readonly average?: boolean;
 }
 
@@ -63,14 +63,19 @@ export function createEvaluator(runtime: Runtime, state: State, design: StepDesi
   };
 }
 
+function measuredParameters(design: StepDesign, average: boolean): Readonly<Record<string, Value>> {
+  const { trainable, optimizer, averageDecay } = design;
+  if (!average) return stateValues(trainable);
+  if (averageDecay !== undefined || optimizer.averaged === undefined) return stateValues(trainable, averagePrefix);
+  const state = stateValues(design.optimizerState, optimizerPrefix);
+  return optimizer.averaged({ parameters: stateValues(trainable), state });
+}
+
 function evaluationProgram(design: StepDesign, { metrics, average = false }: Evaluation, types: Types) {
   const frozen = Object.entries(stateValues(design.frozen)).map(
     ([name, value]) => [name, value.dtype === "float32" ? value : cast(value, "float32")] as const,
   );
-  const parameters = {
-    ...Object.fromEntries(frozen),
-    ...stateValues(design.trainable, average ? averagePrefix : ""),
-  };
+  const parameters = { ...Object.fromEntries(frozen), ...measuredParameters(design, average) };
   const inputs = Object.fromEntries(
     Object.entries(types).map(([name, { dtype, shape }]) => [name, input(name, dtype, shape)]),
   );

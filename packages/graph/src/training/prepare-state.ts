@@ -37,6 +37,7 @@ export async function prepareState(
     buffers: typesOf(buffers),
     optimizerState: typesOf(optimizerState),
     scalarNames: Object.keys(optimizer.scalars(1, firstRate)),
+    optimizerInputs: typesOf(optimizer.inputs?.(1, trainable) ?? {}),
     clip,
     accumulate,
     averageDecay: ema?.decay,

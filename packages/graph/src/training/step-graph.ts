@@ -15,6 +15,7 @@ export const optimizerPrefix = "optimizer/";
 export const averagePrefix = "ema/";
 export const accumulatedPrefix = "accumulated/";
 const scalarPrefix = "scalar/";
+const optimizerInputPrefix = "optimizer input/";
 
 /** Limits of gradients. */
 export interface ClipOptions {
@@ -33,6 +34,8 @@ export interface StepDesign {
   readonly buffers: Types;
   readonly optimizerState: Types;
   readonly scalarNames: readonly string[];
+  /** Tensors that the optimizer is fed at every step. */
+  readonly optimizerInputs: Types;
   readonly clip: ClipOptions;
   /** Gradients of so many batches are averaged for one update. */
   readonly accumulate: number;
@@ -47,6 +50,8 @@ export interface StepGraph {
   readonly program: CompileOptions;
   readonly random: ReadonlyMap<string, RandomInput>;
   readonly scalars: readonly string[];
+  /** Whether the optimizer's own inputs are fed: only where it runs. */
+  readonly feedsOptimizer: boolean;
   readonly built: BuiltLoss;
   /** Gradients, for finding what is not finite. */
   readonly gradients: Readonly<Record<string, Value>>;
@@ -75,6 +80,7 @@ export function buildStep(design: StepDesign, batch: Types, kind: "accumulate" |
       program: { name: "accumulate", inputs, outputs, update },
       random: built.random,
       scalars: [],
+      feedsOptimizer: false,
       built,
       gradients: own,
     };
@@ -82,13 +88,20 @@ export function buildStep(design: StepDesign, batch: Types, kind: "accumulate" |
   const scalars = Object.fromEntries(
     design.scalarNames.map((name) => [name, input(`${scalarPrefix}${name}`, "float32", [])]),
   );
-  inputs.push(...Object.values(scalars));
+  const optimizerInputs = Object.fromEntries(
+    Object.entries(design.optimizerInputs).map(([name, { dtype, shape }]) => [
+      name,
+      input(optimizerInputName(name), dtype, shape),
+    ]),
+  );
+  inputs.push(...Object.values(scalars), ...Object.values(optimizerInputs));
   const clipped = clippedGradients(share, design, outputs);
   const next = design.optimizer.update({
     gradients: clipped,
     parameters: trainable,
     state: stateValues(design.optimizerState, optimizerPrefix),
     scalars,
+    ...(Object.keys(optimizerInputs).length > 0 && { inputs: optimizerInputs }),
     gradientsAt(parameters) {
       if (design.accumulate > 1) throw notTwice(design.optimizer.name);
       return clippedGradients(gradient(built.at(parameters), parameters as Record<string, Value>), design, {});
@@ -111,6 +124,7 @@ export function buildStep(design: StepDesign, batch: Types, kind: "accumulate" |
     program: { name: "train", inputs, outputs, update },
     random: built.random,
     scalars: design.scalarNames,
+    feedsOptimizer: true,
     built,
     gradients: own,
   };
@@ -119,6 +133,11 @@ export function buildStep(design: StepDesign, batch: Types, kind: "accumulate" |
 /** Feeds of the optimizer's scalars. */
 export function scalarName(name: string): string {
   return `${scalarPrefix}${name}`;
+}
+
+/** Feeds of the optimizer's own inputs. */
+export function optimizerInputName(name: string): string {
+  return `${optimizerInputPrefix}${name}`;
 }
 
 function scalar(value: Value): Value {

@@ -1,5 +1,5 @@
 import type { Checkpoint } from "@loomweight/checkpoint";
-import { LoomweightError, type Tensor } from "@loomweight/tensor";
+import { broadcast, LoomweightError, scalar, type Tensor } from "@loomweight/tensor";
 import type { Program, Runtime, State } from "../runtime/runtime.ts";
 import type { LazyTensor } from "../value.ts";
 import { type BatchSource, batchReader, shapeKey, typesOf } from "./batches.ts";
@@ -12,7 +12,15 @@ import { accumulators, prepareState } from "./prepare-state.ts";
 import { progressLine } from "./progress.ts";
 import { drawInputs } from "./random-inputs.ts";
 import { packTraining, type SavedProgress, trainingMetadata, unpackTraining } from "./save.ts";
-import { averagePrefix, buildStep, type ClipOptions, type StepGraph, scalarName } from "./step-graph.ts";
+import {
+  averagePrefix,
+  buildStep,
+  type ClipOptions,
+  optimizerInputName,
+  optimizerPrefix,
+  type StepGraph,
+  scalarName,
+} from "./step-graph.ts";
 
 export interface TrainOptions {
   readonly runtime: Runtime;
@@ -73,7 +81,7 @@ export interface Training extends AsyncIterable<StepMetrics> {
   readonly state: State;
   /** Goes on to the end; the metrics of the last step done. */
   finish(): Promise<StepMetrics | undefined>;
-  /** The trained parameters and buffers; `average`: the moving average of the parameters. */
+  /** The trained parameters and buffers; `average`: their moving average, or what the optimizer itself averages. */
   parameters(options?: { readonly average?: boolean }): Promise<Record<string, Tensor>>;
   /** Means of the evaluation's metrics, now. */
   evaluate(): Promise<Readonly<Record<string, number>>>;
@@ -149,11 +157,24 @@ export async function train(options: TrainOptions): Promise<Training> {
 
   const feedsOf = (batch: Batch, graph: StepGraph, step: number, index: number): Record<string, Tensor> => {
     const feeds = { ...batch, ...drawInputs(graph.random, seed, accumulate === 1 ? step : `${step}.${index}`) };
-    if (graph.scalars.length === 0) return feeds;
+    if (!graph.feedsOptimizer) return feeds;
     const scalars = optimizer.scalars(step, learningRate(step));
     for (const name of graph.scalars) feeds[scalarName(name)] = float32Scalar(scalars[name]);
+    return { ...feeds, ...optimizerFeeds(step) };
+  };
+
+  const optimizerFeeds = (step: number): Record<string, Tensor> => {
+    const feeds: Record<string, Tensor> = {};
+    for (const [name, tensor] of Object.entries(optimizer.inputs?.(step, shapes) ?? {})) {
+      feeds[optimizerInputName(name)] = tensor;
+    }
     return feeds;
   };
+
+  /** The optimizer's own inputs depend on names and shapes alone: stand-ins of one element keep no weights in memory. */
+  const shapes = Object.fromEntries(
+    Object.entries(design.trainable).map(([name, { shape }]) => [name, broadcast(scalar(0), shape)]),
+  );
 
   const execute = async (runs: readonly PreparedRun[], step: number): Promise<Record<string, number>> => {
     const sums: Record<string, number> = {};
@@ -209,6 +230,21 @@ export async function train(options: TrainOptions): Promise<Training> {
     return { tensors, metadata: trainingMetadata(progress) };
   };
 
+  /** What the optimizer itself keeps an average of. */
+  const averagedParameters = async (names: readonly string[]): Promise<Record<string, Tensor>> => {
+    if (optimizer.averaged === undefined) throw noAverage();
+    const own = Object.keys(design.optimizerState);
+    const read = await state.read([
+      ...names,
+      ...own.map((name) => `${optimizerPrefix}${name}`),
+      ...Object.keys(design.buffers),
+    ]);
+    const pick = (wanted: readonly string[], prefix = "") =>
+      Object.fromEntries(wanted.map((name) => [name, read[`${prefix}${name}`]]));
+    const call = { parameters: pick(names), state: pick(own, optimizerPrefix) };
+    return { ...(optimizer.averaged(call) as Record<string, Tensor>), ...pick(Object.keys(design.buffers)) };
+  };
+
   const training: Training = {
     get step() {
       return progress.step;
@@ -226,7 +262,7 @@ export async function train(options: TrainOptions): Promise<Training> {
     },
     async parameters({ average = false } = {}) {
       const names = Object.keys(design.trainable);
-      if (average && options.ema === undefined) throw noAverage();
+      if (average && options.ema === undefined) return averagedParameters(names);
       const read = await state.read([
         ...names.map((name) => (average ? `${averagePrefix}${name}` : name)),
         ...Object.keys(design.buffers),
@@ -281,7 +317,7 @@ function noAverage(): LoomweightError {
     code: "INVALID_OPTION",
     option: "average",
     problem: "the training keeps no moving average",
-    fix: "Pass `ema: { decay: 0.999 }` to train.",
+    fix: "Pass `ema: { decay: 0.999 }` to train, or an optimizer that keeps one.",
   });
 }
 
