@@ -2,6 +2,9 @@ import type { Dense } from "./dense.ts";
 import { blockSize } from "./householder.ts";
 import { unset, withWorkspace } from "./workspace.ts";
 
+/** Up to that many entries a plain loop is faster than kernel memory. */
+const small = 2048;
+
 /** p a = l u: l unit lower and u upper, both in `lu` [n, n]; row i of p a is row `permutation[i]` of a. */
 export interface Lu {
   readonly n: number;
@@ -40,10 +43,9 @@ export function luFactor({ rows: n, values }: Dense): Lu {
       if (end === n) break;
       // rows of u beside the block, then the rest of the matrix
       for (let i = start + 1; i < end; i++) {
-        for (let q = start; q < i; q++) {
-          const factor = a[i * n + q];
-          for (let j = end; j < n; j++) a[i * n + j] -= factor * a[q * n + j];
-        }
+        const factors = a.subarray(i * n + start, i * n + i);
+        const row = a.subarray(i * n + end, (i + 1) * n);
+        kernels.gemvTransposed(row, a.subarray(start * n + end), n, factors, i - start, n - end, -1);
       }
       const [l, u] = [a.subarray(end * n + start), a.subarray(start * n + end)];
       kernels.gemmStrided(a.subarray(end * n + end), n, l, [n, 1], u, [n, 1], n - end, n - end, end - start, -1);
@@ -89,35 +91,54 @@ export function solveTriangularInPlace(
   const { lower, unit = false, transpose = false } = options;
   const [rowStep, columnStep] = transpose ? [1, n] : [n, 1];
   const forward = lower !== transpose;
-  const solve = (x: Float64Array, start: number, end: number, t: Float64Array) => {
-    const count = end - start;
-    for (let step = 0; step < count; step++) {
+  /** Rows start .. end, of which the rows outside are taken off already; `subtract` takes off those inside. */
+  const solve = (
+    x: Float64Array,
+    start: number,
+    end: number,
+    subtract: (i: number, from: number, to: number) => void,
+  ) => {
+    for (let step = 0; step < end - start; step++) {
       const i = forward ? start + step : end - 1 - step;
-      const [from, to] = forward ? [start, i] : [i + 1, end];
-      for (let q = from; q < to; q++) {
-        const factor = t[i * rowStep + q * columnStep];
-        if (factor === 0) continue;
-        for (let j = 0; j < columns; j++) x[i * columns + j] -= factor * x[q * columns + j];
-      }
+      if (step > 0) subtract(i, ...((forward ? [start, i] : [i + 1, end]) as [number, number]));
       if (unit) continue;
-      const head = t[i * rowStep + i * columnStep];
+      const head = values[i * n + i];
       for (let j = 0; j < columns; j++) x[i * columns + j] /= head;
     }
   };
-  if (n <= 2 * blockSize) {
-    solve(b, 0, n, values);
+  if (n * columns <= small) {
+    solve(b, 0, n, (i, from, to) => {
+      for (let q = from; q < to; q++) {
+        const factor = values[i * rowStep + q * columnStep];
+        for (let j = 0; j < columns; j++) b[i * columns + j] -= factor * b[q * columns + j];
+      }
+    });
     return b;
   }
-  return withWorkspace("solve", n * n + n * columns, (kernels) => {
+  return withWorkspace("solve", n * n + n * columns + blockSize, (kernels) => {
     const t = unset(kernels, n * n);
     t.set(values);
     const x = unset(kernels, n * columns);
     x.set(b);
+    const factors = unset(kernels, blockSize);
     for (let done = 0; done < n; done += blockSize) {
       const width = Math.min(blockSize, n - done);
       const start = forward ? done : n - done - width;
       const end = start + width;
-      solve(x, start, end, t);
+      solve(x, start, end, (i, from, to) => {
+        const count = to - from;
+        for (let q = 0; q < count; q++) factors[q] = values[i * rowStep + (from + q) * columnStep];
+        const row = x.subarray(i * columns, (i + 1) * columns);
+        kernels.gemvTransposed(
+          row,
+          x.subarray(from * columns),
+          columns,
+          factors.subarray(0, count),
+          count,
+          columns,
+          -1,
+        );
+      });
       const [first, rest] = forward ? [end, n - end] : [0, start];
       if (rest === 0) break;
       const block = t.subarray(first * rowStep + start * columnStep);

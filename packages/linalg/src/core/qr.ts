@@ -1,5 +1,5 @@
 import type { Kernels } from "@loomweight/kernels";
-import type { Dense } from "./dense.ts";
+import { type Dense, transposed } from "./dense.ts";
 import { applyReflectors, blockSize, reflectInto, triangularFactorInto } from "./householder.ts";
 import { unset, withWorkspace } from "./workspace.ts";
 
@@ -13,13 +13,14 @@ export interface ThinQr {
  * Householder QR of a matrix scaled to about 1, in blocks of columns. "none": qt stays empty; "complete": qt is [m, m]
  * (r stays as it is).
  */
-export function thinQr({ rows: m, columns: n, values }: Dense, want: "none" | "thin" | "complete" = "thin"): ThinQr {
+export function thinQr(a: Dense, want: "none" | "thin" | "complete" = "thin"): ThinQr {
+  const { rows: m, columns: n } = a;
   const k = Math.min(m, n);
   const rows = want === "complete" ? m : k;
   const room = m * n + k * m + rows * m + 4 * blockSize * (m + n + blockSize);
   return withWorkspace("qr", room, (kernels) => {
     const c = unset(kernels, n * m); // a^T: columns are rows here
-    for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) c[j * m + i] = values[i * n + j];
+    c.set(transposed(a).values);
     const vectors = unset(kernels, k * m).fill(0);
     const taus = new Float64Array(k);
     for (let start = 0; start < k; start += blockSize) {

@@ -30,6 +30,14 @@ export function tridiagonalize(kernels: Kernels, a: Float64Array, n: number): Tr
   const small = unset(kernels, 2 * width);
   const column = unset(kernels, n);
   vectors.fill(0);
+  /** target -= V^T and W^T times the coefficients in `small`, from place `at` on, for the first `count` vectors. */
+  const subtractRows = (target: Float64Array, at: number, count: number) => {
+    for (const half of [0, width]) {
+      const coefficients = small.subarray(half, half + count);
+      const rows = down.subarray(half * n + at);
+      kernels.gemvTransposed(target.subarray(at), rows, n, coefficients, count, n - at, -1);
+    }
+  };
   for (let start = 0; start < n; start += width) {
     const columns = Math.min(width, n - start);
     down.fill(0);
@@ -37,8 +45,11 @@ export function tridiagonalize(kernels: Kernels, a: Float64Array, n: number): Tr
     for (let p = 0; p < columns; p++) {
       const i = start + p;
       for (let r = i; r < n; r++) column[r] = a[r * n + i];
-      for (let q = 0; q < 2 * width; q++) small[q] = across[q * n + i];
-      kernels.gemvTransposed(column.subarray(i), down.subarray(i), n, small, 2 * width, n - i, -1);
+      for (let q = 0; q < p; q++) {
+        small[q] = across[q * n + i];
+        small[width + q] = across[(width + q) * n + i];
+      }
+      subtractRows(column, i, p);
       diagonal[i] = column[i];
       if (i + 1 === n) break;
       const at = i + 1;
@@ -54,8 +65,11 @@ export function tridiagonalize(kernels: Kernels, a: Float64Array, n: number): Tr
       const x = v.subarray(at);
       kernels.symv(w, a.subarray(at * n + at), n, x, n - at, 1);
       small.fill(0);
-      kernels.gemv(small, across.subarray(at), n, x, 2 * width, n - at, 1);
-      kernels.gemvTransposed(w, down.subarray(at), n, small, 2 * width, n - at, -1);
+      for (const half of [0, width]) {
+        const products = small.subarray(half, half + p);
+        kernels.gemv(products, across.subarray(half * n + at), n, x, p, n - at, 1);
+      }
+      subtractRows(column, at, p);
       let along = 0;
       for (let r = 0; r < w.length; r++) {
         w[r] *= tau;
