@@ -55,8 +55,16 @@ export interface GraphNode {
 export interface Backward {
   /** The values that receive a gradient. */
   readonly inputs: readonly Value[];
-  /** Their gradients from those of the node's outputs; undefined = none. `wants` says which are asked for. */
-  pull(upstream: readonly (Value | undefined)[], wants: readonly boolean[]): readonly (Value | undefined)[];
+  /**
+   * Their gradients from that of the node's output; undefined = none. `wants` says which are asked for; `inputs` and
+   * `result` are those of the node at hand, which may be a copy in another part of the graph.
+   */
+  pull(call: {
+    readonly upstream: Value;
+    readonly wants: readonly boolean[];
+    readonly inputs: readonly Value[];
+    readonly result: Value;
+  }): readonly (Value | undefined)[];
 }
 
 export type AttributeValue = AnyAttribute & {

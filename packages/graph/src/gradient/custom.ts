@@ -13,6 +13,6 @@ export function customGradient(
 ): Value {
   const result = forward(...inputs);
   if (isTensor(result)) return result;
-  const pull: Backward["pull"] = ([dy]) => (dy === undefined ? [] : backward(dy, inputs, result));
+  const pull: Backward["pull"] = (call) => backward(call.upstream, call.inputs, call.result);
   return withBackward(result, { inputs, pull }, "CustomGradient");
 }

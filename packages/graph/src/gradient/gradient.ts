@@ -177,7 +177,11 @@ export function backpropagate(
     upstream: readonly (Value | undefined)[],
     wants: readonly boolean[],
   ): readonly (Value | undefined)[] {
-    if (node.backward !== undefined) return node.backward.pull(upstream, wants);
+    const { backward } = node;
+    if (backward !== undefined) {
+      const [dy, result] = [upstream[0] as Value, node.inputs[0] as Value];
+      return backward.pull({ upstream: dy, wants, inputs: backward.inputs, result });
+    }
     const rule = findGradient(options.tables, node.domain, node.op) ?? findGradient(tables, node.domain, node.op);
     const { op, domain, name, attributes, inputs } = node;
     const call: GradientCall = { op, domain, name, attributes, inputs, outputs: node.outputs, upstream, wants };
