@@ -4,14 +4,13 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { chromiumPath, openBrowser, serveFolder } from "@loomweight/browser";
 import { writeSafetensors } from "@loomweight/checkpoint";
 import { mergeModel } from "@loomweight/merge/node";
 import { fromData, type Tensor, tensor } from "@loomweight/tensor";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { buildPage } from "../scripts/build-page.ts";
-import { serveFolder } from "../scripts/serve-folder.ts";
-import { chromiumPath, openBrowser } from "./chromium.ts";
 
 const fixtures = fileURLToPath(new URL("../../../fixtures/models", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "loomweight-playground-"));

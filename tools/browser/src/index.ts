@@ -1,0 +1,2 @@
+export { chromiumPath, openBrowser } from "./chromium.ts";
+export { serveFolder } from "./serve-folder.ts";
