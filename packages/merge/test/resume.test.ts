@@ -144,6 +144,41 @@ function startMerge(recipe: object, out: string, options: object): ChildProcess 
   return spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
 }
 
+test("a run in another process is refused while one writes, and told whose it is", async () => {
+  const place = join(folder, "two-processes");
+  await writeSmallModels(place, 2, { layers: 60, width: 128, vocabulary: 2000 });
+  const ties = mergeMethods.find(({ name }) => name === "ties") ?? linear;
+  const out = join(place, "out");
+  const child = startMerge(smallRecipe(ties), out, { folder: place, workers: 1 });
+  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  let said = "";
+  const begun = new Promise<void>((resolve) => {
+    child.stdout?.on("data", (part) => {
+      said += part;
+      if (said.includes("merging")) resolve();
+    });
+  });
+  await Promise.race([begun, ended]);
+  // Stopped, so that it holds its output for as long as this looks at it.
+  child.kill("SIGSTOP");
+  try {
+    for (const options of [{}, { resume: true }, { force: true }]) {
+      const error = await mergeModel(smallRecipe(ties), out, { folder: place, workers: 1, ...options }).catch(
+        (reason) => reason,
+      );
+      expect(error).toMatchObject({ code: "OUTPUT_IN_USE" });
+      expect(error.message).toContain(String(child.pid));
+    }
+  } finally {
+    child.kill("SIGCONT");
+  }
+  await ended;
+  expect(child.exitCode).toBe(0);
+  const whole = join(place, "whole");
+  await mergeModel(smallRecipe(ties), whole, { folder: place, workers: 1 });
+  expect(differingFiles(out, whole)).toEqual([]);
+}, 120_000);
+
 describe("a merge that is killed", () => {
   /** Seeded, so that a failing run can be looked at again. */
   const random = (() => {
