@@ -4,6 +4,8 @@ import { expect, test } from "vitest";
 import {
   assemble,
   encodeOnnx,
+  type GraphValue,
+  inferAllTypes,
   inferTypes,
   initializer,
   input,
@@ -15,6 +17,7 @@ import {
   parameter,
   readOnnx,
   relu,
+  valuesOf,
 } from "../src/index.ts";
 import {
   bytesField,
@@ -25,6 +28,7 @@ import {
   textField,
   varint,
 } from "../src/protobuf/writer.ts";
+import { hasNodeCases, readNodeCases } from "./node-cases.ts";
 
 const flat = ({ pieces }: Message): Uint8Array => Uint8Array.from(Buffer.concat(pieces as Uint8Array[]));
 const open = (bytes: Uint8Array) => readOnnx(bytesSource(bytes, "bad.onnx"));
@@ -231,3 +235,155 @@ test("absurd ranks, counts and products in nodes leave types open instead of fil
   const grown = await types([x], [onnxNode("Size", ["x"], ["size"]), ...squares]);
   expect(grown.get("q59")?.known).toEqual(["?"]);
 });
+
+const bare = (changes: Partial<OnnxModel["graph"]>, opset = 21): OnnxModel => ({
+  irVersion: 10,
+  producer: { name: "", version: "" },
+  opsets: { "": opset },
+  functions: [],
+  metadata: {},
+  graph: {
+    name: "g",
+    nodes: [],
+    inputs: [{ name: "x", dtype: "float32", shape: [2, 3] }],
+    outputs: [{ name: "y", dtype: undefined, shape: undefined }],
+    initializers: new Map(),
+    valueInfo: new Map(),
+    ...changes,
+  },
+});
+
+const impossible: Record<string, [OnnxModel, string, RegExp]> = {
+  "shapes that do not fit": [
+    bare({
+      nodes: [onnxNode("MatMul", ["x", "w"], ["y"], { name: "bad" })],
+      initializers: new Map([["w", initializer("w", tensor([1, 2], [2, 1]))]]),
+    }),
+    "SHAPE_MISMATCH",
+    /node "bad".*3 columns do not meet 2 rows/,
+  ],
+  "dtypes that do not go together": [
+    bare({
+      nodes: [onnxNode("Add", ["x", "w"], ["y"], { name: "bad" })],
+      initializers: new Map([["w", initializer("w", tensor([1], [1], "int64"))]]),
+    }),
+    "DTYPE_MISMATCH",
+    /node "bad".*expected float32, found int64/,
+  ],
+  "a cycle": [
+    bare({
+      nodes: [onnxNode("Add", ["x", "b"], ["a"]), onnxNode("Relu", ["a"], ["b"]), onnxNode("Neg", ["b"], ["y"])],
+    }),
+    "INVALID_GRAPH",
+    /cycle through/,
+  ],
+  "nodes out of order": [
+    bare({ nodes: [onnxNode("Relu", ["a"], ["y"]), onnxNode("Neg", ["x"], ["a"])] }),
+    "INVALID_GRAPH",
+    /used before it is made.*sortNodes/,
+  ],
+  "two values of one name": [
+    bare({ nodes: [onnxNode("Relu", ["x"], ["y"]), onnxNode("Neg", ["x"], ["y"])] }),
+    "INVALID_GRAPH",
+    /two values are named "y"/,
+  ],
+  "two inputs of one name": [
+    bare({ inputs: [1, 2].map(() => ({ name: "x", dtype: "float32" as const, shape: [] })) }),
+    "INVALID_GRAPH",
+    /two inputs are named "x"/,
+  ],
+  "a value that nothing makes": [
+    bare({ nodes: [onnxNode("Relu", ["z"], ["y"])] }),
+    "INVALID_GRAPH",
+    /nothing makes.*"z"/,
+  ],
+  "an output that nothing makes": [bare({ nodes: [onnxNode("Relu", ["x"], ["z"])] }), "INVALID_GRAPH", /output "y"/],
+  "a domain without an opset": [
+    bare({ nodes: [onnxNode("Relu", ["x"], ["y"], { domain: "mine" })] }),
+    "INVALID_GRAPH",
+    /imports no opset/,
+  ],
+  "an opset of the future": [bare({ nodes: [onnxNode("Relu", ["x"], ["y"])] }, 2 ** 40), "UNSUPPORTED_OPSET", /opset/],
+  "no opset at all": [bare({ nodes: [onnxNode("Relu", ["x"], ["y"])] }, 0), "UNSUPPORTED_OPSET", /opset 0/],
+  "too few operands": [bare({ nodes: [onnxNode("Add", ["x"], ["y"])] }), "INVALID_NODE", /expected 2, found 1/],
+  "an attribute of the wrong type": [
+    bare({ nodes: [onnxNode("Softmax", ["x"], ["y"], { attributes: { axis: { type: "float", value: 1 } } })] }),
+    "INVALID_ATTRIBUTE",
+    /"axis" of Softmax has the wrong type/,
+  ],
+  "an axis that is not there": [
+    bare({ nodes: [onnxNode("Softmax", ["x"], ["y"], { attributes: { axis: int(7) } })] }),
+    "INVALID_ATTRIBUTE",
+    /no axis 7/,
+  ],
+  "a range that never ends": [
+    bare({
+      nodes: [onnxNode("Range", ["a", "b", "c"], ["y"])],
+      initializers: new Map(
+        Object.entries({ a: 0, b: 1, c: 0 }).map(([name, value]) => [name, initializer(name, tensor([value], []))]),
+      ),
+    }),
+    "",
+    /Range/,
+  ],
+};
+
+for (const [what, [model, code, problem]] of Object.entries(impossible)) {
+  test(`a model with ${what} is refused by name before anything runs`, async () => {
+    const fault = await valuesOf(model).catch((cause: unknown) => cause);
+    expect(fault).toBeInstanceOf(LoomweightError);
+    expect((fault as LoomweightError).message).toMatch(problem);
+    if (code !== "") expect((fault as LoomweightError).code).toBe(code);
+  });
+}
+
+test("a chain of a hundred thousand nodes is imported without overflowing the stack", {
+  timeout: 120_000,
+}, async () => {
+  const count = 100_000;
+  const nodes = Array.from({ length: count }, (_, i) =>
+    onnxNode("Relu", [i === 0 ? "x" : `h${i - 1}`], [i === count - 1 ? "y" : `h${i}`]),
+  );
+  const { outputs } = await valuesOf(bare({ nodes }));
+  expect(outputs.y.shape).toEqual([2, 3]);
+});
+
+test("constants that would grow without end are left to the runtime", async () => {
+  const constant = (values: number[]) => tensor(values, [values.length], "int64");
+  const model = bare({
+    nodes: [
+      onnxNode("ConstantOfShape", ["s"], ["a"]),
+      onnxNode("Tile", ["a", "s"], ["b"]),
+      onnxNode("Add", ["b", "b"], ["y"]),
+    ],
+    initializers: new Map([["s", initializer("s", constant([1 << 20, 1 << 20]))]]),
+  });
+  const started = performance.now();
+  const { outputs } = await valuesOf(model);
+  expect(outputs.y.shape).toEqual([2 ** 40, 2 ** 40]);
+  expect(performance.now() - started).toBeLessThan(2000);
+});
+
+test.skipIf(!hasNodeCases())(
+  "damaged models of every op give named errors or a trace",
+  { timeout: 120_000 },
+  async () => {
+    const cases = readNodeCases();
+    const random = createRandom(11, "hostile-nodes");
+    let drawn = 0;
+    const draw = (below: number) => Math.floor(random.uniform(drawn++) * below);
+    for (let round = 0; round < 1500; round++) {
+      const { name, model } = cases[draw(cases.length)];
+      const bytes = model.slice();
+      for (let i = draw(3); i >= 0; i--) bytes[draw(bytes.length)] = draw(3) === 0 ? draw(256) : draw(12);
+      try {
+        const read = await open(bytes);
+        await inferAllTypes(read);
+        const { outputs, inputs, opsets } = await valuesOf(read);
+        await encodeOnnx(assemble({ name: "g", inputs: Object.values(inputs) as GraphValue[], outputs, opsets }));
+      } catch (cause) {
+        if (!(cause instanceof LoomweightError)) throw new Error(`round ${round}: ${name}`, { cause });
+      }
+    }
+  },
+);

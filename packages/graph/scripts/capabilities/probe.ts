@@ -61,16 +61,17 @@ async function modelOf(rule: NamedRule, sample: Sample, dtype: DType): Promise<P
     const outputs = Object.fromEntries(
       made.map((each, i) => [`y${i}`, wire.includes(each.dtype) ? each : cast(each, "float32")]),
     );
-    const model = assemble({ name: "probe", inputs, outputs, opset: Math.max(21, newestNeeded(rule.op)) });
+    const model = assemble({ name: "probe", inputs, outputs, opset: Math.max(21, opset) });
     return { bytes: await encodeOnnx(model), feeds };
   } catch {
     return undefined;
   }
 }
 
+/** The opset an op needs where that is newer than 21. */
 function newestNeeded(op: string): number {
-  if (op === "Swish") return 24;
-  return ["RMSNormalization", "Attention"].includes(op) ? 23 : 21;
+  if (op === "Swish" || op === "Attention") return 24;
+  return op === "RMSNormalization" || op === "RotaryEmbedding" ? 23 : 21;
 }
 
 async function run(ort: Ort, name: string, { bytes, feeds }: Probe): Promise<Record<string, OrtTensor> | undefined> {

@@ -26,7 +26,7 @@ export const capabilities: CapabilityTable = {
     Pow: {
       cpu: "float32 float64 float16 int32 int64",
       wasm: "float32 float64 float16 int32 int64",
-      webgpu: "float32 int32",
+      webgpu: "float32~ int32~",
     },
     Mod: {
       cpu: "float32 float64 float16 int32~ int64~ uint32~ uint8~ int8~",
@@ -304,9 +304,9 @@ export const capabilities: CapabilityTable = {
       webgpu: "",
     },
     Where: {
-      cpu: "bool",
-      wasm: "bool",
-      webgpu: "bool",
+      cpu: "float32 float64 float16 int32 int64 uint8",
+      wasm: "float32 float64 float16 int32 int64 uint8",
+      webgpu: "float32 int32 uint32",
     },
     Cast: {
       cpu: "float32 float64 float16 bfloat16 int32 int64 uint32 uint8 int8 bool",
@@ -419,8 +419,8 @@ export const capabilities: CapabilityTable = {
       webgpu: "float32 int32 uint32",
     },
     OneHot: {
-      cpu: "int32 int64",
-      wasm: "int32 int64",
+      cpu: "float32 float16 int64",
+      wasm: "float32 float16 int64",
       webgpu: "",
     },
     ReduceSum: {
@@ -583,6 +583,11 @@ export const capabilities: CapabilityTable = {
       wasm: "float32 float64 float16",
       webgpu: "",
     },
+    RotaryEmbedding: {
+      cpu: "float32 float16",
+      wasm: "float32 float16",
+      webgpu: "float32",
+    },
     Einsum: {
       cpu: "float32 float64 float16",
       wasm: "float32 float64 float16",
@@ -639,9 +644,9 @@ export const capabilities: CapabilityTable = {
       webgpu: "",
     },
     DequantizeLinear: {
-      cpu: "int32 uint8 int8",
-      wasm: "int32 uint8 int8",
-      webgpu: "int32 uint8 int8",
+      cpu: "float32 float16",
+      wasm: "float32 float16",
+      webgpu: "float32",
     },
     DynamicQuantizeLinear: {
       cpu: "float32",
@@ -749,8 +754,8 @@ export const capabilities: CapabilityTable = {
       webgpu: "",
     },
     MelWeightMatrix: {
-      cpu: "int32 int64",
-      wasm: "int32 int64",
+      cpu: "float32 float16",
+      wasm: "float32 float16",
       webgpu: "",
     },
     DFT: {
@@ -814,13 +819,13 @@ export const capabilities: CapabilityTable = {
       webgpu: "",
     },
     QLinearMatMul: {
-      cpu: "uint8 int8",
-      wasm: "uint8 int8",
+      cpu: "float32 float16",
+      wasm: "float32 float16",
       webgpu: "",
     },
     QLinearConv: {
-      cpu: "uint8 int8",
-      wasm: "uint8 int8",
+      cpu: "float32",
+      wasm: "float32",
       webgpu: "",
     },
   },
@@ -881,9 +886,9 @@ export const capabilities: CapabilityTable = {
       webgpu: "float32",
     },
     GatherBlockQuantized: {
-      cpu: "uint8",
-      wasm: "uint8",
-      webgpu: "uint8",
+      cpu: "float32 float16",
+      wasm: "float32 float16",
+      webgpu: "float32",
     },
   },
 };

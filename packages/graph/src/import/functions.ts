@@ -27,6 +27,9 @@ export function functionTable(model: OnnxModel): FunctionTable {
   return { find: (node) => bodies.get(key(node.domain, node.op)), size: bodies.size };
 }
 
+/** Functions inside functions: more than any real model has. */
+const deepestCalls = 100;
+
 /** Nodes that inlining may make: more than any real model has. */
 const mostNodes = 500_000;
 
@@ -43,10 +46,11 @@ export function checkCalls(graph: OnnxGraph, functions: FunctionTable): void {
     if (body === undefined) return inner;
     const known = counts.get(body);
     if (known !== undefined) return known;
-    if (open.has(body)) {
+    if (open.has(body) || open.size >= deepestCalls) {
+      const problem = open.has(body) ? "calls itself" : `is called through more than ${deepestCalls} others`;
       throw new LoomweightError({
         code: "INVALID_GRAPH",
-        problem: `the function "${node.op}" of "${node.domain}" calls itself`,
+        problem: `the function "${node.op}" of "${node.domain}" ${problem}`,
         node: node.name,
       });
     }

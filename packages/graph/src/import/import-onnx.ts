@@ -1,14 +1,16 @@
 import type { DType, Tensor } from "@loomweight/tensor";
+import { checkModel } from "../check.ts";
 import { type InferOptions, readSmallConstants, type SmallConstants } from "../infer.ts";
 import { parameter } from "../inputs.ts";
 import type { Initializer, OnnxGraph, OnnxModel, ValueInfo } from "../model.ts";
 import { subgraphsOf, usedBy } from "../rewrite.ts";
 import type { GraphValue } from "../value.ts";
+import { hoistInitializers } from "./hoist.ts";
 import { normalizeModel } from "./normalize.ts";
 
 /** A model that `instantiate` can call, any number of times: nothing is left to read but its weights. */
 export interface ImportedModel {
-  /** Normalised: one opset, functions inlined. */
+  /** Normalised: one opset, functions inlined, weights outside of bodies. */
   readonly model: OnnxModel;
   /** What a caller must give: inputs without a default. */
   readonly inputs: readonly ValueInfo[];
@@ -27,12 +29,13 @@ export interface ImportOptions extends Pick<InferOptions, "tables"> {
 }
 
 /**
- * Prepares a model for `instantiate`: brings it to one opset (see `normalizeModel`) and reads its small constants.
- * Throws `UNSUPPORTED_OPSET`, `UNSUPPORTED_OP`, `INVALID_GRAPH`.
+ * Prepares a model for `instantiate`: brings it to one opset (see `normalizeModel`), takes the weights out of the
+ * bodies of If, Loop and Scan, and reads its small constants. Throws what `checkModel` throws, `UNSUPPORTED_OPSET`, `UNSUPPORTED_OP`, `INVALID_GRAPH`.
  */
 export async function importOnnx(model: OnnxModel, options: ImportOptions = {}): Promise<ImportedModel> {
+  checkModel(model);
   const normal = await normalizeModel(model);
-  const { graph } = normal;
+  const graph = hoistInitializers(normal.graph);
   const small = await readSmallConstants(graph);
   const given = new Set(graph.initializers.keys());
   const settings = settingsOf(graph);
@@ -45,7 +48,7 @@ export async function importOnnx(model: OnnxModel, options: ImportOptions = {}):
     else constants.set(name, tensor);
   }
   const inputs = graph.inputs.filter((each) => !given.has(each.name));
-  return { model: normal, inputs, outputs: graph.outputs, parameters, constants, small };
+  return { model: { ...normal, graph }, inputs, outputs: graph.outputs, parameters, constants, small };
 }
 
 const isReal = (dtype: DType): boolean => dtype.startsWith("float") || dtype === "bfloat16" || dtype === "complex64";

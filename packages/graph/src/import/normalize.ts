@@ -20,7 +20,7 @@ import { callFunction, checkCalls, type FunctionTable, functionTable } from "./f
 
 /** Versions of the standard domain that are understood. */
 export const oldestOpset = 7;
-export const newestOpset = 26;
+export const newestOpset = 28;
 /** What older models are brought to; newer ones stay as they are. */
 export const normalOpset = 21;
 
@@ -29,7 +29,7 @@ export const normalOpset = 21;
  * became inputs are inputs, ops that meant something else are written with ops of today. Ops of other domains and
  * unknown ops stay as they are. Weights are not read.
  *
- * Throws `UNSUPPORTED_OPSET` before 7 and after 26, `UNSUPPORTED_OP` naming the node where opset 21 has no words for
+ * Throws `UNSUPPORTED_OPSET` before 7 and after 28, `UNSUPPORTED_OP` naming the node where opset 21 has no words for
  * what it does, `INVALID_GRAPH` for functions that call themselves, `TOO_LARGE` for those that would
  * make more nodes than any model has.
  */

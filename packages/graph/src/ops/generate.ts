@@ -10,9 +10,9 @@ import {
 import { int, intOf, tensorAttribute, tensorOf } from "../attributes.ts";
 import { divideDims, normalizeAxis, subtractDims, unknownDim } from "../dims.ts";
 import { copyCodes, elementsOf, numbersTensor } from "../evaluate/numbers.ts";
-import { applyOne, defineOps, integersOf, knownElements, ruleOf } from "../op.ts";
+import { applyOne, defineOps, integersOf, knownElements, type OpCall, ruleOf } from "../op.ts";
 import type { Operand, Value } from "../value.ts";
-import { inputOf, sameDtype } from "./same-dtype.ts";
+import { badShape, inputOf, sameDtype } from "./same-dtype.ts";
 import { shapeVector, unknownShape } from "./shape.ts";
 
 /** Constants larger than this are left to the runtime. */
@@ -72,10 +72,10 @@ export const generateOps = /* @__PURE__ */ defineOps({
         const constants = call.inputs.map((each) => each?.tensor && elementsOf(each.tensor)[0]);
         const [from, to, by] = constants;
         if (from === undefined || to === undefined || by === undefined) return [{ dtype, shape: [unknownDim] }];
-        return [{ dtype, shape: [rangeLength(from, to, by)] }];
+        return [{ dtype, shape: [rangeLength(call, from, to, by)] }];
       }
       if (typeof start === "number" && typeof limit === "number" && typeof step === "number") {
-        return [{ dtype, shape: [rangeLength(start, limit, step)] }];
+        return [{ dtype, shape: [rangeLength(call, start, limit, step)] }];
       }
       return [
         { dtype, shape: [step === 1 ? subtractDims(limit, start) : divideDims(subtractDims(limit, start), step)] },
@@ -180,8 +180,10 @@ export const generateOps = /* @__PURE__ */ defineOps({
   },
 });
 
-function rangeLength(start: number, limit: number, step: number): number {
-  return Math.max(0, Math.ceil((limit - start) / step));
+function rangeLength(call: OpCall, start: number, limit: number, step: number): number {
+  const length = Math.max(0, Math.ceil((limit - start) / step));
+  if (step !== 0 && Number.isSafeInteger(length)) return length;
+  throw badShape(call, `from ${start} to ${limit} in steps of ${step} never ends`);
 }
 
 function constantOf(call: {

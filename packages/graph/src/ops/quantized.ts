@@ -29,6 +29,7 @@ const quantizedTypes = [
   "int32",
   "float8_e4m3fn",
   "float8_e5m2",
+  "float4_e2m1fn",
 ] as const;
 
 /** Smallest and largest code of an integer dtype. */
