@@ -2,6 +2,7 @@ import { LoomweightError, type Tensor } from "@loomweight/tensor";
 import { buildOpset, evaluateCall, inferTypesOf, typeOf } from "../op.ts";
 import { findRule, opTables } from "../ops/catalogue.ts";
 import { type GraphNode, isTensor, type Value } from "../value.ts";
+import { branch } from "./body.ts";
 
 /**
  * Values of a trace computed here, without a runtime: node by node by the ops' rules for constants, in float64 where
@@ -30,6 +31,14 @@ export function evaluateTrace<K extends string>(
     return fed;
   };
   const run = (node: GraphNode) => {
+    if (node.op === "If" && node.captures !== undefined) {
+      const captures = Object.fromEntries(
+        Object.entries(node.captures).map(([name, each]) => [name, tensorOf(each) as Tensor]),
+      );
+      const chosen = branch(node.attributes, tensorOf(node.inputs[0] as Value) as Tensor, captures);
+      for (const [index, output] of node.outputs.entries()) results.set(output, chosen[index] as Tensor);
+      return;
+    }
     const rule = findRule(tables, node.domain, node.op);
     if (rule === undefined) {
       throw new LoomweightError({
@@ -54,7 +63,7 @@ export function evaluateTrace<K extends string>(
     for (let node = stack.at(-1); node !== undefined; node = stack.at(-1)) {
       const open = done.has(node)
         ? []
-        : node.inputs.flatMap((each) =>
+        : [...node.inputs, ...Object.values(node.captures ?? {})].flatMap((each) =>
             each === undefined || isTensor(each) || each.node === undefined || done.has(each.node) ? [] : [each.node],
           );
       if (open.length > 0) {

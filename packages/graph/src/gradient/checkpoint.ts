@@ -58,7 +58,7 @@ function partOf(result: Value, placeholders: readonly Value[]): Part {
   const stack = isTensor(result) || result.node === undefined ? [] : [result.node];
   for (let node = stack.at(-1); node !== undefined; node = stack.at(-1)) {
     const before = state.get(node);
-    const operands = [...node.inputs, ...(node.backward?.inputs ?? [])];
+    const operands = [...node.inputs, ...Object.values(node.captures ?? {}), ...(node.backward?.inputs ?? [])];
     if (before !== undefined) {
       stack.pop();
       if (before === "open" && operands.some((each) => each !== undefined && inside.has(each))) {
@@ -76,7 +76,7 @@ function partOf(result: Value, placeholders: readonly Value[]): Part {
   }
   const outside = new Set<GraphValue>();
   for (const node of nodes) {
-    for (const operand of node.backward?.inputs ?? node.inputs) {
+    for (const operand of node.backward?.inputs ?? [...node.inputs, ...Object.values(node.captures ?? {})]) {
       if (operand !== undefined && !isTensor(operand) && !inside.has(operand) && isFloat(operand.dtype)) {
         outside.add(operand);
       }
@@ -95,6 +95,9 @@ function copyPart({ nodes }: Part, from: readonly Value[], to: readonly Value[])
       {
         ...node,
         inputs: node.inputs.map((each) => each && copied(each)),
+        captures:
+          node.captures &&
+          Object.fromEntries(Object.entries(node.captures).map(([name, each]) => [name, copied(each)])),
         backward: backward && { ...backward, inputs: backward.inputs.map(copied) },
       },
       node.outputs,

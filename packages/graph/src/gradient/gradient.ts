@@ -96,7 +96,8 @@ function checkWanted(value: Value): void {
 
 /** The values through which gradients pass a node, in the order in which its rule returns them. */
 function sourcesOf(node: GraphNode): readonly (Value | undefined)[] {
-  return node.backward?.inputs ?? node.inputs;
+  if (node.backward !== undefined) return node.backward.inputs;
+  return node.captures === undefined ? node.inputs : [...node.inputs, ...Object.values(node.captures)];
 }
 
 /** Nodes behind `outputs`, operands first, and for each the node that led to it. Does not look behind `leaves`. */
@@ -183,8 +184,8 @@ export function backpropagate(
       return backward.pull({ upstream: dy, wants, inputs: backward.inputs, result });
     }
     const rule = findGradient(options.tables, node.domain, node.op) ?? findGradient(tables, node.domain, node.op);
-    const { op, domain, name, attributes, inputs } = node;
-    const call: GradientCall = { op, domain, name, attributes, inputs, outputs: node.outputs, upstream, wants };
+    const { op, domain, name, attributes, inputs, captures, outputs } = node;
+    const call: GradientCall = { op, domain, name, attributes, inputs, captures, outputs, upstream, wants };
     if (rule === undefined) throw noRule(node, consumers);
     return rule(call);
   }

@@ -9,10 +9,12 @@ export interface GradientCall {
   readonly attributes: Attributes;
   /** undefined = an optional input left out. */
   readonly inputs: readonly (Value | undefined)[];
+  /** What the bodies of the node take from around them, by name. Their gradients follow those of the inputs. */
+  readonly captures?: Readonly<Record<string, Value>>;
   readonly outputs: readonly GraphValue[];
   /** dL/dy of each output, of its shape and dtype; undefined where the loss does not depend on it. At least one is given. */
   readonly upstream: readonly (Value | undefined)[];
-  /** Which inputs need a gradient; a rule may leave the others out. */
+  /** Which inputs, and then captures, need a gradient; a rule may leave the others out. */
   readonly wants: readonly boolean[];
 }
 

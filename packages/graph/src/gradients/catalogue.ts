@@ -3,6 +3,7 @@ import { contrib } from "../op.ts";
 import { activationGradients } from "./activations.ts";
 import { attentionGradients, scaledAttentionGradients } from "./attention.ts";
 import { composedGradients } from "./by-parts.ts";
+import { controlGradients } from "./control.ts";
 import { convolutionGradients } from "./convolution.ts";
 import { binaryGradients, unaryGradients } from "./elementwise.ts";
 import { generateGradients } from "./generate.ts";
@@ -31,6 +32,7 @@ export function gradientTables(): Readonly<Record<string, GradientTable>> {
       ...normalizeGradients,
       ...convolutionGradients,
       ...composedGradients,
+      ...controlGradients,
       ...scaledAttentionGradients,
     },
     [contrib]: { ...attentionGradients },
