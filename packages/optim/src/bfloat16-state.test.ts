@@ -1,9 +1,9 @@
 import { createRuntime } from "@loomweight/graph/node";
 import { cast, equal, expectClose, fromData, type Tensor, tensor, toFloat64 } from "@loomweight/tensor";
 import { expect, test } from "vitest";
-import { wave } from "../test/contract.ts";
 import { runSteps } from "../test/run.ts";
 import { runInRuntime } from "../test/runtime-run.ts";
+import { wave } from "../test/wave.ts";
 import { bfloat16State } from "./bfloat16-state.ts";
 import { adamw } from "./methods/adamw.ts";
 import { rprop } from "./methods/rprop.ts";

@@ -1,8 +1,8 @@
 import { expectClose, type Tensor, tensor, toFloat64 } from "@loomweight/tensor";
 import { expect, test } from "vitest";
 import { runCompiled } from "../test/compiled.ts";
-import { wave } from "../test/contract.ts";
 import { runSteps } from "../test/run.ts";
+import { wave } from "../test/wave.ts";
 import { chain } from "./chain.ts";
 import { clipByGlobalNorm } from "./clip-by-global-norm.ts";
 import { clipByValue } from "./clip-by-value.ts";

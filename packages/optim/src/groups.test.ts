@@ -1,7 +1,7 @@
 import { equal, type Tensor } from "@loomweight/tensor";
 import { expect, test } from "vitest";
-import { wave } from "../test/contract.ts";
 import { runSteps } from "../test/run.ts";
+import { wave } from "../test/wave.ts";
 import { chain } from "./chain.ts";
 import { ema } from "./ema.ts";
 import { groups } from "./groups.ts";

@@ -13,6 +13,7 @@ import { expect, test } from "vitest";
 import type { OptimizerMethod } from "../src/define.ts";
 import { stepModel } from "./compiled.ts";
 import { runSteps, stepOnTensors, type Tensors } from "./run.ts";
+import { wave } from "./wave.ts";
 
 /** The laws of optimizers, by name. */
 export type Law =
@@ -138,11 +139,4 @@ export function optimizerContract<S extends OptionSpecs>(
     const whole = { weight: tensor([1, 2], [1, 2], "int32") };
     expect(() => make().init(whole)).toThrow(/"?weight"?/);
   });
-}
-
-/** Values of different sizes and signs, none of them 0. */
-export function wave(shape: readonly number[], phase: number, dtype: "float32" | "float64" = "float64"): Tensor {
-  const count = shape.reduce((product, size) => product * size, 1);
-  const values = Array.from({ length: count }, (_, i) => Math.sin(1 + 1.7 * i + 2.3 * phase) * 2 ** ((i + phase) % 3));
-  return tensor(values, [...shape], dtype);
 }

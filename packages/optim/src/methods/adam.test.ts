@@ -1,7 +1,8 @@
 import { expectClose, toFloat64 } from "@loomweight/tensor";
 import { expect, test } from "vitest";
-import { optimizerContract, wave } from "../../test/contract.ts";
+import { optimizerContract } from "../../test/contract.ts";
 import { runSteps } from "../../test/run.ts";
+import { wave } from "../../test/wave.ts";
 import { expectWorked } from "../../test/worked.ts";
 import { adam } from "./adam.ts";
 import { rmsprop } from "./rmsprop.ts";

@@ -1,8 +1,9 @@
 import { mul } from "@loomweight/graph";
 import { equal, expectClose, fromData, type Tensor, tensor, toFloat64 } from "@loomweight/tensor";
 import { expect, test } from "vitest";
-import { optimizerContract, wave } from "../../test/contract.ts";
+import { optimizerContract } from "../../test/contract.ts";
 import { runSteps } from "../../test/run.ts";
+import { wave } from "../../test/wave.ts";
 import { expectWorked } from "../../test/worked.ts";
 import { muon } from "./muon.ts";
 

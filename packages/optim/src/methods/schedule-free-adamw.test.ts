@@ -1,7 +1,8 @@
 import { expectClose, type Tensor, tensor, toFloat64 } from "@loomweight/tensor";
 import { test } from "vitest";
-import { optimizerContract, wave } from "../../test/contract.ts";
+import { optimizerContract } from "../../test/contract.ts";
 import { runSteps } from "../../test/run.ts";
+import { wave } from "../../test/wave.ts";
 import { expectWorked } from "../../test/worked.ts";
 import { scheduleFreeAdamw } from "./schedule-free-adamw.ts";
 
