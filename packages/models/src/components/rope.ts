@@ -77,14 +77,21 @@ export interface Rotation {
   readonly size: number;
 }
 
-/** Angles are computed in float32, whatever the graph computes in: half precision cannot hold a position times a frequency. */
+/**
+ * Angles are computed in float32, whatever the graph computes in: half precision cannot hold a position times a frequency.
+ * Their cosines and sines are taken in float64: those of GPUs are off by 5e-4 and, at angles of thousands, by more; in
+ * float64 they are left to the CPU, which is exact, and the tables are small.
+ */
 export function rotationAt(positionIds: Value, rope: Rope, headDim: number, dtype: ComputeDType): Rotation {
   const size = rotatedSize(rope, headDim);
   const positions = cast(positionIds, "float32");
-  const angles = mul(unsqueeze(positions, [2, 3]), frequenciesAt(positions, rope, size));
+  const angles = cast(mul(unsqueeze(positions, [2, 3]), frequenciesAt(positions, rope, size)), "float64");
   const factor = "attentionFactor" in rope ? rope.attentionFactor : 1;
-  const scaled = (value: Value) => cast(factor === 1 ? value : mul(value, factor), dtype);
-  return { cos: scaled(cos(angles)), sin: scaled(sin(angles)), size };
+  const table = (values: Value) => {
+    if (factor === 1) return cast(values, dtype);
+    return cast(mul(cast(values, "float32"), factor), dtype);
+  };
+  return { cos: table(cos(angles)), sin: table(sin(angles)), size };
 }
 
 /** Frequencies [size / 2]; of dynamic and longrope they follow from the largest position of the batch. */

@@ -32,8 +32,10 @@ interface T5Config {
   readonly epsilon: number;
   readonly activation: (x: Value) => Value;
   readonly gated: boolean;
-  /** Whether the head is the table of words, and its input scaled by hiddenSize^−0.5. */
+  /** Whether the head is the table of words. */
   readonly tied: boolean;
+  /** Whether its input is multiplied by hiddenSize^−0.5. */
+  readonly scaled: boolean;
 }
 
 const words = "shared";
@@ -88,7 +90,6 @@ export const t5 = defineFamily<T5Config>({
 
 function readConfig(config: ConfigReader): T5Config {
   const isMt5 = config.text("model_type") === "mt5";
-  const tied = config.flag("tie_word_embeddings", !isMt5);
   const layers = config.size("num_layers", { default: isMt5 ? 8 : 6, max: 10000 });
   const projection = config.text("feed_forward_proj") ?? (isMt5 ? "gated-gelu" : "relu");
   const gated = projection.startsWith("gated-");
@@ -112,9 +113,19 @@ function readConfig(config: ConfigReader): T5Config {
     epsilon: config.number("layer_norm_epsilon", { default: 1e-6 }),
     activation: activations[named],
     gated,
-    // transformers 5 writes the meaning of the flag under a name of its own
-    tied: config.flag("scale_decoder_outputs", tied),
+    ...readHead(config, isMt5),
   };
+}
+
+/**
+ * T5 scales what a tied head reads; transformers 5 writes that under a name of its own, and there ties in name only. mT5
+ * never scales: its published files have a head of their own.
+ */
+function readHead(config: ConfigReader, isMt5: boolean): { tied: boolean; scaled: boolean } {
+  const tied = config.flag("tie_word_embeddings", !isMt5);
+  if (isMt5) return { tied, scaled: false };
+  const scaled = config.flag("scale_decoder_outputs", tied);
+  return { tied: scaled, scaled };
 }
 
 function encode(
@@ -242,9 +253,8 @@ function distanceBias(stack: Module, queries: Value, keys: Value, bothWays: bool
 }
 
 function headOf({ config, model, tiedHead }: FamilyBuild<T5Config>, last: Value): Value {
-  const { hiddenSize, vocabSize, tied } = config;
-  const scaled = tied ? mul(last, hiddenSize ** -0.5) : last;
-  return languageHead(model, "lm_head", scaled, {
+  const { hiddenSize, vocabSize, tied, scaled } = config;
+  return languageHead(model, "lm_head", scaled ? mul(last, hiddenSize ** -0.5) : last, {
     hiddenSize,
     vocabSize,
     tiedTo: tied ? `${words}.weight` : undefined,
