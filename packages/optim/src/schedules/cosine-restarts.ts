@@ -7,12 +7,12 @@ import { cosineFall, defineSchedule } from "./schedule.ts";
  */
 export const cosineRestartsSchedule = /* @__PURE__ */ defineSchedule(
   "cosineRestartsSchedule",
-  {
+  () => ({
     rate: nonNegative(undefined, "learning rate at each start"),
     steps: integer(undefined, "steps of the first period", { min: 1 }),
     growth: integer(1, "factor of the period's length", { min: 1 }),
     floor: nonNegative(0, "learning rate towards the end of a period"),
-  },
+  }),
   ["rate", "steps"],
   ({ rate, steps, growth, floor }) =>
     (step) => {

@@ -7,12 +7,12 @@ import { cosineFall, defineSchedule } from "./schedule.ts";
  */
 export const cosineSchedule = /* @__PURE__ */ defineSchedule(
   "cosineSchedule",
-  {
+  () => ({
     rate: nonNegative(undefined, "learning rate at the start"),
     steps: integer(undefined, "steps of the fall", { min: 1 }),
     floor: nonNegative(0, "learning rate at its end"),
     after: choice(["hold", "climb"], "hold", "what follows"),
-  },
+  }),
   ["rate", "steps"],
   ({ rate, steps, floor, after }) =>
     (step) =>

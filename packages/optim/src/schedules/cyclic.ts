@@ -7,13 +7,13 @@ import { defineSchedule } from "./schedule.ts";
  */
 export const cyclicSchedule = /* @__PURE__ */ defineSchedule(
   "cyclicSchedule",
-  {
+  () => ({
     low: nonNegative(undefined, "lowest learning rate"),
     high: nonNegative(undefined, "highest learning rate"),
     up: integer(2000, "steps of the way up", { min: 1 }),
     down: integer(2000, "steps of the way down", { min: 1 }),
     mode: choice(["equal", "halving"], "equal", "how heights go on"),
-  },
+  }),
   ["low", "high"],
   ({ low, high, up, down, mode }) =>
     (step) => {

@@ -16,7 +16,7 @@ export function multiStepSchedule(
 const falls = (milestones: readonly number[]) =>
   defineSchedule(
     "multiStepSchedule",
-    { rate: nonNegative(undefined, "learning rate at the start"), gamma: nonNegative(0.1, "factor of a fall") },
+    () => ({ rate: nonNegative(undefined, "learning rate at the start"), gamma: nonNegative(0.1, "factor of a fall") }),
     ["rate"],
     ({ rate, gamma }) =>
       (step) =>

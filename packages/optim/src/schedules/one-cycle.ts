@@ -2,12 +2,12 @@ import { boolean, choice, fraction, integer, positive, unitInterval } from "@loo
 import { piecewiseSchedule, type SchedulePoint } from "./piecewise.ts";
 import { defineSchedule } from "./schedule.ts";
 
-const shape = {
+const shape = () => ({
   steps: integer(undefined, "steps of the whole cycle", { min: 2 }),
   rise: fraction(0.3, "share of the cycle in which the rate rises"),
   curve: choice(["cosine", "linear"], "cosine", "form of the ways up and down"),
   threePhase: boolean(false, "comes down to the start's rate in as long as it rose, then to the end's"),
-};
+});
 
 /**
  * One cycle: from peak / startDivisor up to `peak`, then down to peak / startDivisor / endDivisor.
@@ -15,12 +15,12 @@ const shape = {
  */
 export const oneCycleSchedule = /* @__PURE__ */ defineSchedule(
   "oneCycleSchedule",
-  {
+  () => ({
     peak: positive(undefined, "highest learning rate"),
-    ...shape,
+    ...shape(),
     startDivisor: positive(25, "the start is the peak divided by this"),
     endDivisor: positive(1e4, "the end is the start divided by this"),
-  },
+  }),
   ["peak", "steps"],
   ({ peak, startDivisor, endDivisor, ...cycle }) => {
     const start = peak / startDivisor;
@@ -31,11 +31,11 @@ export const oneCycleSchedule = /* @__PURE__ */ defineSchedule(
 /** The momentum that goes with `oneCycleSchedule`: low while the rate is high. */
 export const oneCycleMomentum = /* @__PURE__ */ defineSchedule(
   "oneCycleMomentum",
-  {
-    ...shape,
+  () => ({
+    ...shape(),
     lowest: unitInterval(0.85, "momentum at the peak of the rate"),
     highest: unitInterval(0.95, "momentum at start and end"),
-  },
+  }),
   ["steps"],
   ({ lowest, highest, ...cycle }) => piecewiseSchedule(cyclePoints([highest, lowest, highest, highest], cycle), cycle),
 );

@@ -3,14 +3,17 @@ import { LoomweightError, type OptionSpecs, type OptionValues, parseOptions } fr
 /** A learning rate by the number of steps already taken: the first step asks for `schedule(0)`, as `train` does. */
 export type Schedule = (step: number) => number;
 
-/** A function of checked options that gives a schedule. Throws `UNKNOWN_OPTION`, `MISSING_OPTION`, `INVALID_OPTION`. */
+/**
+ * A function of checked options that gives a schedule; `specs` is called when used, so that bundlers drop schedules that
+ * are not. `_required` names the options without a default, for the type alone. Throws `UNKNOWN_OPTION`, `MISSING_OPTION`, `INVALID_OPTION`.
+ */
 export function defineSchedule<const S extends OptionSpecs, K extends keyof S>(
   name: string,
-  specs: S,
+  specs: () => S,
   _required: readonly K[],
   build: (options: OptionValues<S>) => Schedule,
 ): (options: Pick<OptionValues<S>, K> & Partial<OptionValues<S>>) => Schedule {
-  return (options) => build(parseOptions(specs, options, name));
+  return (options) => build(parseOptions(specs(), options, name));
 }
 
 /** From 1 at q = 0 to 0 at q = 1 along half a cosine. */

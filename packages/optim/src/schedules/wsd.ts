@@ -15,7 +15,7 @@ const falls = { linear: (q: number) => 1 - q, cosine: cosineFall, sqrt: (q: numb
  */
 export const wsdSchedule = /* @__PURE__ */ defineSchedule(
   "wsdSchedule",
-  {
+  () => ({
     rate: nonNegative(undefined, "learning rate of the stable phase"),
     warmup: integer(0, "steps of the rise", { min: 0 }),
     stable: integer(undefined, "steps at the full rate", { min: 0 }),
@@ -23,7 +23,7 @@ export const wsdSchedule = /* @__PURE__ */ defineSchedule(
     floor: unitInterval(0, "share of the rate at both ends"),
     rise: choice(["linear", "cosine", "sqrt"], "linear", "form of the rise"),
     fall: choice(["linear", "cosine", "sqrt"], "linear", "form of the fall"),
-  },
+  }),
   ["rate", "stable", "decay"],
   ({ rate, warmup, stable, decay, floor, rise, fall }) =>
     (step) => {
