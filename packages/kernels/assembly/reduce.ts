@@ -124,15 +124,15 @@ export function countMagnitudes(counts: usize, a: usize, n: i32, level: i32, pre
 }
 
 /**
- * counts[word - low] += 1 for each upper half `word` of |a[i]| in [low, low + width); counts[width] |= the lower half.
- * Returns how many words are above. Most elements lie outside the bracket: four are looked at together.
+ * For each upper half `word` of |a[i]| in [low, low + width): three entries from counts[3 (word - low)] on are its
+ * number, the lower halves or-ed, and their complements or-ed. Returns how many words are above. Most elements lie
+ * outside the bracket: four are looked at together.
  */
 export function countWords(counts: usize, width: i32, a: usize, n: i32, low: i32): i32 {
   const lows = i32x4.splat(low);
   const widths = i32x4.splat(width);
   const magnitude = i32x4.splat(0x7fffffff);
   let aboves = i32x4.splat(0);
-  let lowBits: u32 = 0;
   let above = 0;
   const blocks = n & ~3;
   for (let i = 0; i < blocks; i += 4) {
@@ -148,9 +148,7 @@ export function countWords(counts: usize, width: i32, a: usize, n: i32, low: i32
     let inside = i32x4.bitmask(i32x4.lt_u(at, widths));
     while (inside != 0) {
       const bits = load<u64>(a + ((<usize>ctz(inside)) << 3));
-      const place = counts + ((<usize>((<i32>((bits >> 32) & 0x7fffffff)) - low)) << 2);
-      store<u32>(place, load<u32>(place) + 1);
-      lowBits |= <u32>bits;
+      countWord(counts, <i32>((bits >> 32) & 0x7fffffff) - low, <u32>bits);
       inside &= inside - 1;
     }
     a += 32;
@@ -159,15 +157,9 @@ export function countWords(counts: usize, width: i32, a: usize, n: i32, low: i32
     const bits = load<u64>(a);
     const offset = <i32>((bits >> 32) & 0x7fffffff) - low;
     if (offset >= width) above++;
-    else if (offset >= 0) {
-      const place = counts + ((<usize>offset) << 2);
-      store<u32>(place, load<u32>(place) + 1);
-      lowBits |= <u32>bits;
-    }
+    else if (offset >= 0) countWord(counts, offset, <u32>bits);
     a += 8;
   }
-  const last = counts + ((<usize>width) << 2);
-  store<u32>(last, load<u32>(last) | lowBits);
   return (
     above +
     i32x4.extract_lane(aboves, 0) +
@@ -175,4 +167,40 @@ export function countWords(counts: usize, width: i32, a: usize, n: i32, low: i32
     i32x4.extract_lane(aboves, 2) +
     i32x4.extract_lane(aboves, 3)
   );
+}
+
+// @ts-ignore: decorator
+@inline
+function countWord(counts: usize, offset: i32, lower: u32): void {
+  const at = counts + (<usize>offset) * 12;
+  store<u32>(at, load<u32>(at) + 1);
+  store<u32>(at, load<u32>(at, 4) | lower, 4);
+  store<u32>(at, load<u32>(at, 8) | ~lower, 8);
+}
+
+/** Writes the indices of the elements whose |a[i]| has this upper half; returns their number. */
+export function findWord(places: usize, a: usize, n: i32, word: i32): i32 {
+  const wanted = i32x4.splat(word);
+  const magnitude = i32x4.splat(0x7fffffff);
+  const start = places;
+  const blocks = n & ~3;
+  for (let i = 0; i < n; i += 4) {
+    let found: i32;
+    if (i < blocks) {
+      const words = v128.shuffle<i32>(v128.load(a), v128.load(a, 16), 1, 3, 5, 7);
+      found = i32x4.bitmask(i32x4.eq(v128.and(words, magnitude), wanted));
+    } else {
+      found = 0;
+      for (let j = 0; j < n - blocks; j++) {
+        found |= (<i32>((load<i32>(a + ((<usize>j) << 3), 4) & 0x7fffffff) == word)) << j;
+      }
+    }
+    while (found != 0) {
+      store<u32>(places, i + ctz(found));
+      places += 4;
+      found &= found - 1;
+    }
+    a += 32;
+  }
+  return <i32>((places - start) >> 2);
 }

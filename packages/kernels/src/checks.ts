@@ -1,6 +1,6 @@
 import { codeBytes } from "./dtypes.ts";
 import { LoomweightError } from "./errors.ts";
-import type { KernelDType, KernelFunctions } from "./kernels.ts";
+import { type KernelDType, type KernelFunctions, rankScratchBytes } from "./kernels.ts";
 import { listLimit } from "./layout.ts";
 
 type Values = Float64Array;
@@ -39,6 +39,49 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
     unary(kernel, out, a);
     values(kernel, "b", b, out.length);
   };
+  const list = (
+    kernel: string,
+    inputs: readonly Values[],
+    weights: readonly unknown[],
+    length: number,
+    out?: Values,
+  ): void => {
+    for (const input of inputs) values(kernel, "inputs", input, length);
+    if (weights.length !== inputs.length) {
+      refuse(kernel, "`weights` has a wrong length", `${inputs.length}`, `${weights.length}`);
+    }
+    if (inputs.length > listLimit) refuse(kernel, "too many inputs", `at most ${listLimit}`, `${inputs.length}`);
+    // What is written would be read again.
+    if (length > 0 && inputs.some((input) => input.byteOffset === out?.byteOffset)) {
+      refuse(kernel, "`out` is one of the inputs", "an array of its own", "the same array");
+    }
+  };
+  const wholeNumber = (kernel: string, name: string, value: number, most = Number.MAX_SAFE_INTEGER): void => {
+    if (Number.isSafeInteger(value) && value >= 0 && value <= most) return;
+    refuse(kernel, `wrong \`${name}\``, `a whole number from 0 to ${most}`, String(value));
+  };
+  const bitField = (kernel: string, bits: Uint8Array, first: number, count: number): void => {
+    inside(kernel, "bits", bits);
+    wholeNumber(kernel, "first", first, 2 ** 31 - 1 - count);
+    const bytes = Math.ceil((first + count) / 8);
+    if (bits.byteLength < bytes) {
+      refuse(kernel, "`bits` is too short", `${bytes} bytes`, `${bits.byteLength} bytes`);
+    }
+  };
+  const draws = (kernel: string, start: number, probability: number): void => {
+    if (!Number.isSafeInteger(start) || start < 0) {
+      refuse(kernel, "wrong `start`", "a whole number from 0 to 2^53 - 1", String(start));
+    }
+    if (!(probability >= 0 && probability <= 1)) {
+      refuse(kernel, "wrong `probability`", "a number from 0 to 1", String(probability));
+    }
+  };
+  const words = (kernel: string, name: string, view: Uint32Array, length: number): void => {
+    inside(kernel, name, view);
+    if (!(view instanceof Uint32Array) || view.length !== length) {
+      refuse(kernel, `\`${name}\` has a wrong length or type`, `${length} Uint32 entries`, `${view.length}`);
+    }
+  };
 
   const sizes = (kernel: string, ...all: number[]): void => {
     if (!all.every((size) => Number.isSafeInteger(size) && size >= 0)) {
@@ -72,6 +115,11 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
       values("addScaledCodes", "out", out, out.length);
       codes("addScaledCodes", dtype, source, out.length);
       raw.addScaledCodes(out, dtype, source, weight);
+    },
+    subtractFromCodes(out, dtype, source, b) {
+      unary("subtractFromCodes", out, b);
+      codes("subtractFromCodes", dtype, source, out.length);
+      raw.subtractFromCodes(out, dtype, source, b);
     },
     addScaled(out, x, weight) {
       unary("addScaled", out, x);
@@ -113,6 +161,20 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
       unary("keepAbove", out, a);
       raw.keepAbove(out, a, threshold);
     },
+    keepWhere(out, a, where) {
+      binary("keepWhere", out, a, where);
+      raw.keepWhere(out, a, where);
+    },
+    keepBits(out, a, bits, first) {
+      unary("keepBits", out, a);
+      bitField("keepBits", bits, first, out.length);
+      raw.keepBits(out, a, bits, first);
+    },
+    nonZeroBits(bits, a) {
+      values("nonZeroBits", "a", a, a.length);
+      bitField("nonZeroBits", bits, 0, a.length);
+      raw.nonZeroBits(bits, a);
+    },
     divideUnlessSmall(out, a, b, limit) {
       binary("divideUnlessSmall", out, a, b);
       raw.divideUnlessSmall(out, a, b, limit);
@@ -120,14 +182,24 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
     signConsensus(sum, weightSum, inputs, weights) {
       values("signConsensus", "sum", sum, sum.length);
       values("signConsensus", "weightSum", weightSum, sum.length);
-      for (const input of inputs) values("signConsensus", "inputs", input, sum.length);
-      if (weights.length !== inputs.length) {
-        refuse("signConsensus", "`weights` has a wrong length", `${inputs.length}`, `${weights.length}`);
-      }
-      if (inputs.length > listLimit) {
-        refuse("signConsensus", "too many inputs", `at most ${listLimit}`, `${inputs.length}`);
-      }
+      list("signConsensus", inputs, weights, sum.length);
       raw.signConsensus(sum, weightSum, inputs, weights);
+    },
+    weightedConsensus(out, inputs, weights, normalize, limit) {
+      values("weightedConsensus", "out", out, out.length);
+      list("weightedConsensus", inputs, weights, out.length, out);
+      return raw.weightedConsensus(out, inputs, weights, normalize, limit);
+    },
+    electedMean(out, base, inputs, weights, floor) {
+      values("electedMean", "out", out, out.length);
+      values("electedMean", "base", base, out.length);
+      list("electedMean", inputs, weights, out.length, out);
+      raw.electedMean(out, base, inputs, weights, floor);
+    },
+    variance(out, inputs) {
+      values("variance", "out", out, out.length);
+      list("variance", inputs, inputs, out.length, out);
+      raw.variance(out, inputs);
     },
     sum(a) {
       values("sum", "a", a, a.length);
@@ -150,6 +222,17 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
       values("firstNonFinite", "a", a, a.length);
       return raw.firstNonFinite(a);
     },
+    countNonZero(a) {
+      values("countNonZero", "a", a, a.length);
+      return raw.countNonZero(a);
+    },
+    findMagnitude(a, magnitude, occurrence) {
+      values("findMagnitude", "a", a, a.length);
+      if (!Number.isSafeInteger(occurrence) || occurrence < 1) {
+        refuse("findMagnitude", "wrong `occurrence`", "a whole number from 1", String(occurrence));
+      }
+      return raw.findMagnitude(a, magnitude, occurrence);
+    },
     countMagnitudes(counts, a, level, prefix) {
       values("countMagnitudes", "a", a, a.length);
       inside("countMagnitudes", "counts", counts);
@@ -162,13 +245,19 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
     countWords(counts, a, low) {
       values("countWords", "a", a, a.length);
       inside("countWords", "counts", counts);
-      if (!(counts instanceof Uint32Array) || counts.length < 2) {
-        refuse("countWords", "`counts` has a wrong length or type", "at least 2 Uint32 entries", `${counts.length}`);
+      if (!(counts instanceof Uint32Array) || counts.length < 3 || counts.length % 3 !== 0) {
+        refuse("countWords", "`counts` has a wrong length or type", "three Uint32 entries a word", `${counts.length}`);
       }
-      if (!Number.isSafeInteger(low) || low < 0 || low + counts.length - 1 > 2 ** 31) {
+      if (!Number.isSafeInteger(low) || low < 0 || low + counts.length / 3 > 2 ** 31) {
         refuse("countWords", "wrong `low`", "a bracket within 0 to 2^31", String(low));
       }
       return raw.countWords(counts, a, low);
+    },
+    findWord(places, a, word) {
+      values("findWord", "a", a, a.length);
+      words("findWord", "places", places, a.length);
+      wholeNumber("findWord", "word", word, 2 ** 31 - 1);
+      return raw.findWord(places, a, word);
     },
     gemm(out, a, b, m, n, k, alpha) {
       for (const size of [m, n, k]) {
@@ -210,13 +299,36 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
     },
     bernoulliMask(out, key, start, probability) {
       values("bernoulliMask", "out", out, out.length);
-      if (!Number.isSafeInteger(start) || start < 0) {
-        refuse("bernoulliMask", "wrong `start`", "a whole number from 0 to 2^53 - 1", String(start));
-      }
-      if (!(probability >= 0 && probability <= 1)) {
-        refuse("bernoulliMask", "wrong `probability`", "a number from 0 to 1", String(probability));
-      }
+      draws("bernoulliMask", start, probability);
       raw.bernoulliMask(out, key, start, probability);
+    },
+    bernoulliBits(bits, count, key, start, probability) {
+      wholeNumber("bernoulliBits", "count", count, 2 ** 31 - 1);
+      bitField("bernoulliBits", bits, 0, count);
+      draws("bernoulliBits", start, probability);
+      raw.bernoulliBits(bits, count, key, start, probability);
+    },
+    randomWords(out, key, start) {
+      words("randomWords", "out", out, out.length);
+      draws("randomWords", start, 0);
+      raw.randomWords(out, key, start);
+    },
+    keepByRank(bits, first, magnitudes, drawn, inner, probability, scratch) {
+      const kernel = "keepByRank";
+      inside(kernel, "magnitudes", magnitudes);
+      inside(kernel, "scratch", scratch);
+      words(kernel, "words", drawn, magnitudes.length);
+      bitField(kernel, bits, first, magnitudes.length);
+      wholeNumber(kernel, "inner", inner);
+      const rowLength = inner === 0 ? 0 : magnitudes.length / inner;
+      if (!Number.isInteger(rowLength) || (inner === 0 && magnitudes.length > 0)) {
+        refuse(kernel, "wrong `inner`", `a divisor of ${magnitudes.length}`, String(inner));
+      }
+      const bytes = rankScratchBytes(rowLength);
+      if (scratch.byteLength < bytes || scratch.byteOffset % 16 !== 0) {
+        refuse(kernel, "`scratch` does not fit", `${bytes} bytes, 16-byte aligned`, `${scratch.byteLength} bytes`);
+      }
+      raw.keepByRank(bits, first, magnitudes, drawn, inner, probability, scratch);
     },
   };
 }

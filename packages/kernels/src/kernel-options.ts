@@ -4,6 +4,8 @@ import { LoomweightError } from "./errors.ts";
 export interface KernelOptions {
   /** Bytes of memory that blocks can be allocated from; default 16 MiB, at most 3 GiB. Pages cost nothing until used. */
   readonly bytes?: number;
+  /** The module of `kernelModule`, handed over from another thread; default: compiled here, once. */
+  readonly module?: WebAssembly.Module;
 }
 
 export const defaultBytes = 16 * 2 ** 20;

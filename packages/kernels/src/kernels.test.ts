@@ -1,10 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { codeBytes, createKernels, type KernelDType, type Kernels, plainKernels, wasmSupported } from "./index.ts";
+import { bitsOf, double, doubles, expectTwins, misaligned, nudgeBits, plain, values, wasm } from "../test/twins.ts";
+import { codeBytes, createKernels, type KernelDType, plainKernels, wasmSupported } from "./index.ts";
 
-const bytes = 4 * 2 ** 20;
-const wasm = createKernels({ bytes });
-const plain = plainKernels({ bytes });
 const dtypes = Object.keys(codeBytes) as KernelDType[];
 
 test("this engine runs the WebAssembly kernels, so that the comparisons below compare two things", () => {
@@ -12,82 +10,8 @@ test("this engine runs the WebAssembly kernels, so that the comparisons below co
   expect([wasm.engine, plain.engine]).toEqual(["wasm", "plain"]);
 });
 
-/** Bits of a float64 array with every NaN the same: kernels promise NaN, not its payload. */
-function bitsOf(values: Float64Array): BigUint64Array {
-  return new BigUint64Array(values.map((x) => (Number.isNaN(x) ? Number.NaN : x)).slice().buffer);
-}
-
-/** Runs `body` on both kernel sets in fresh memory and expects the same bits. */
-function expectTwins(body: (kernels: Kernels) => readonly (Float64Array | Uint8Array | Uint32Array | number)[]): void {
-  const [first, second] = [wasm, plain].map((kernels) => {
-    const mark = kernels.mark();
-    try {
-      return body(kernels).map((part) =>
-        typeof part === "number"
-          ? bitsOf(Float64Array.of(part))
-          : part instanceof Float64Array
-            ? bitsOf(part)
-            : part.slice(),
-      );
-    } finally {
-      kernels.release(mark);
-    }
-  });
-  expect(first).toEqual(second);
-}
-
-function values(kernels: Kernels, source: ArrayLike<number>): Float64Array {
-  const block = kernels.allocateValues(source.length);
-  block.set(source);
-  return block;
-}
-
-/** A block of `count` bytes that starts `offset` bytes into an aligned one. */
-function misaligned(kernels: Kernels, count: number, offset: number): Uint8Array {
-  return kernels.allocate(count + offset).subarray(offset);
-}
-
-/** Doubles of every kind: any bits, ordinary weights, exact codes of small floats and the points half-way between. */
-const double = fc.oneof(
-  fc.double(),
-  fc.double({ min: -2, max: 2 }),
-  fc.constantFrom(
-    0,
-    -0,
-    Number.NaN,
-    Infinity,
-    -Infinity,
-    5e-324,
-    -1e-310,
-    1e-40,
-    2 ** -149,
-    2 ** -133,
-    65519.99,
-    65520,
-    464,
-    61440,
-  ),
-  fc.tuple(fc.integer({ min: 0, max: 0x1ffff }), fc.constantFrom(-1, 0, 1)).map(([code, nudge]) => {
-    const float = new Float32Array(new Uint32Array([code << 15]).buffer)[0]; // bfloat16 codes and their mid-points
-    return nudgeBits(float, nudge);
-  }),
-  fc.tuple(fc.integer({ min: -4200, max: 4200 }), fc.integer({ min: -30, max: 8 }), fc.constantFrom(-1, 0, 1)).map(
-    ([steps, exponent, nudge]) => nudgeBits(steps * 2 ** exponent, nudge), // float16 and float8 ties
-  ),
-  fc.double({ min: -3e10, max: 3e10 }),
-  fc.bigInt({ min: -(2n ** 64n), max: 2n ** 65n }).map(Number),
-);
-
-function nudgeBits(x: number, nudge: number): number {
-  const bits = new BigInt64Array(new Float64Array([x]).buffer);
-  bits[0] += BigInt(nudge);
-  return new Float64Array(bits.buffer)[0];
-}
-
-const doubles = fc.array(double, { maxLength: 45 });
-
 for (const dtype of dtypes) {
-  test(`load and addScaledCodes of ${dtype} equal their plain twins for any codes at any alignment`, () => {
+  test(`load, addScaledCodes and subtractFromCodes of ${dtype} equal their plain twins for any codes at any alignment`, () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat(7), double, (source, offset, weight) => {
         const count = Math.floor(source.length / codeBytes[dtype]);
@@ -101,7 +25,10 @@ for (const dtype of dtypes) {
             Float64Array.from({ length: count }, (_, i) => i / 3),
           );
           kernels.addScaledCodes(sums, dtype, codes, weight);
-          return [out, sums];
+          const differences = kernels.allocateValues(count);
+          kernels.subtractFromCodes(differences, dtype, codes, sums);
+          kernels.subtractFromCodes(sums, dtype, codes, sums); // in place
+          return [out, differences, sums];
         });
       }),
       { numRuns: 200 },
@@ -299,24 +226,32 @@ test("radix selection by countMagnitudes finds the k-th largest magnitude", () =
   );
 });
 
-test("countWords counts a bracket, what lies above it, and whether words stand for one value", () => {
+test("countWords counts a bracket and what lies above it, and tells which words stand for one value", () => {
   fc.assert(
     fc.property(
-      fc.array(double, { maxLength: 60 }),
+      fc.array(fc.oneof(double, fc.integer({ min: 1, max: 9 })), { maxLength: 60 }),
       fc.nat(59),
       fc.integer({ min: 1, max: 5000 }),
       (source, pick, width) => {
         const plainNaN = source.map((x) => (Number.isNaN(x) ? Number.NaN : x));
-        const words = plainNaN.map((x) => Number(bitsOf(Float64Array.of(Math.abs(x)))[0] >> 32n));
+        const bits = plainNaN.map((x) => bitsOf(Float64Array.of(Math.abs(x)))[0]);
+        const words = bits.map((each) => Number(each >> 32n));
         const low = Math.min(2 ** 31 - width, words[pick] ?? 0);
         expectTwins((kernels) => {
           const a = values(kernels, plainNaN);
-          const block = kernels.allocate(4 * (width + 1));
-          const counts = new Uint32Array(block.buffer, block.byteOffset, width + 1);
+          const [block, room] = [kernels.allocate(12 * width), kernels.allocate(4 * a.length)];
+          const counts = new Uint32Array(block.buffer, block.byteOffset, 3 * width);
+          const places = new Uint32Array(room.buffer, room.byteOffset, a.length);
           const above = kernels.countWords(counts, a, low);
           expect(above).toBe(words.filter((word) => word >= low + width).length);
-          const inside = words.filter((word) => word >= low && word < low + width);
-          expect(counts.subarray(0, width).reduce((sum, count) => sum + count, 0)).toBe(inside.length);
+          for (const word of new Set(words.filter((each) => each >= low && each < low + width))) {
+            const own = [...words.keys()].filter((i) => words[i] === word);
+            const [count, or, complements] = counts.subarray(3 * (word - low));
+            expect(count).toBe(own.length);
+            expect((or & complements) === 0).toBe(new Set(own.map((i) => bits[i])).size === 1);
+            expect(kernels.findWord(places, a, word)).toBe(own.length);
+            expect([...places.subarray(0, own.length)]).toEqual(own);
+          }
           return [above, counts];
         });
       },

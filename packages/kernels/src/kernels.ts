@@ -44,6 +44,8 @@ export interface KernelFunctions {
   fill(out: Float64Array, value: number): void;
   /** out[i] += weight * value of codes[i]: load fused with a weighted sum. */
   addScaledCodes(out: Float64Array, dtype: KernelDType, codes: Uint8Array, weight: number): void;
+  /** out[i] = value of codes[i] - b[i]: load fused with a difference. */
+  subtractFromCodes(out: Float64Array, dtype: KernelDType, codes: Uint8Array, b: Float64Array): void;
   /** out[i] += weight * x[i] */
   addScaled(out: Float64Array, x: Float64Array, weight: number): void;
   add(out: Float64Array, a: Float64Array, b: Float64Array): void;
@@ -58,6 +60,12 @@ export interface KernelFunctions {
   clamp(out: Float64Array, a: Float64Array, low: number, high: number): void;
   /** out[i] = |a[i]| >= threshold ? a[i] : 0 */
   keepAbove(out: Float64Array, a: Float64Array, threshold: number): void;
+  /** out[i] = a[i] where where[i] is not 0, else a[i] * 0: a zero, or NaN that shows. */
+  keepWhere(out: Float64Array, a: Float64Array, where: Float64Array): void;
+  /** The same with bits for `where`: entry i has bit `first` + i, which is bit j mod 8 of byte floor(j / 8) for that j. */
+  keepBits(out: Float64Array, a: Float64Array, bits: Uint8Array, first: number): void;
+  /** Bit i of `bits` = whether a[i] is not 0 (NaN is not); spare bits of the last byte are 0. */
+  nonZeroBits(bits: Uint8Array, a: Float64Array): void;
   /** out[i] = |b[i]| < limit ? a[i] : a[i] / b[i] */
   divideUnlessSmall(out: Float64Array, a: Float64Array, b: Float64Array, limit: number): void;
   /**
@@ -70,6 +78,31 @@ export interface KernelFunctions {
     inputs: readonly Float64Array[],
     weights: readonly number[],
   ): void;
+  /**
+   * The sign consensus of weightⱼ xⱼ in one pass: out[i] = the sum of those with the sign of Σ weightⱼ xⱼ (a sum of 0
+   * counts as +), divided by the sum of their weights when `normalize`, unless that is within ± `limit`. Returns
+   * whether a sum Σ weightⱼ xⱼ is infinite or NaN. At most 1024 inputs; `out` is none of them.
+   */
+  weightedConsensus(
+    out: Float64Array,
+    inputs: readonly Float64Array[],
+    weights: readonly number[],
+    normalize: boolean,
+    limit: number,
+  ): boolean;
+  /**
+   * out[i] = base[i] + Σ weightⱼ xⱼ / max(Σ weightⱼ, floor) over the xⱼ with the sign of Σ xⱼ (0 counts as +); NaN where
+   * Σ xⱼ is not finite. At most 1024 inputs; `out` is none of them.
+   */
+  electedMean(
+    out: Float64Array,
+    base: Float64Array,
+    inputs: readonly Float64Array[],
+    weights: readonly number[],
+    floor: number,
+  ): void;
+  /** out[i] = mean of (xⱼ - their mean)² over the inputs, at most 1024; `out` is none of them. */
+  variance(out: Float64Array, inputs: readonly Float64Array[]): void;
 
   // Reductions in float64, in a fixed order: the same on every platform.
   sum(a: Float64Array): number;
@@ -79,6 +112,10 @@ export interface KernelFunctions {
   maxAbs(a: Float64Array): number;
   /** Index of the first NaN or infinity, -1 when there is none. */
   firstNonFinite(a: Float64Array): number;
+  /** How many entries are not 0; NaN is not. */
+  countNonZero(a: Float64Array): number;
+  /** Index of the `occurrence`-th entry (from 1) with |a[i]| = magnitude; where there are fewer, -1 - their number. */
+  findMagnitude(a: Float64Array, magnitude: number, occurrence: number): number;
   /**
    * Counts for an exact k-th largest magnitude by radix selection over a stream of tiles. The 64 bits of |a[i]| are four
    * 16-bit digits; `counts` (65536 entries) is increased at digit `level` (0 = uppermost) of each |a[i]| whose digits
@@ -87,11 +124,14 @@ export interface KernelFunctions {
   countMagnitudes(counts: Uint32Array, a: Float64Array, level: 0 | 1 | 2 | 3, prefix: bigint): void;
 
   /**
-   * The finer count where a bracket of magnitudes is known: word = upper 32 bits of |a[i]|; counts[word - low] += 1 for
-   * the words from `low` on that `counts` has room for, its last entry set aside for the lower 32 bits of those
-   * elements, or-ed (0: a word then stands for one value). Returns how many words are above the bracket.
+   * The finer count where a bracket of magnitudes is known: word = upper 32 bits of |a[i]|. `counts` has three entries
+   * for each word from `low` on: how many elements have it, the lower 32 bits of those or-ed, and the complements of
+   * those bits or-ed. (Where the latter two have no bit in common, the word stands for one value.) Returns how many
+   * words are above the bracket.
    */
   countWords(counts: Uint32Array, a: Float64Array, low: number): number;
+  /** The indices i where the upper 32 bits of |a[i]| are `word`, ascending, into `places`; returns their number. */
+  findWord(places: Uint32Array, a: Float64Array, word: number): number;
 
   /** out [m, n] += alpha * a [m, k] x b [k, n], row-major float64. */
   gemm(out: Float64Array, a: Float64Array, b: Float64Array, m: number, n: number, k: number, alpha: number): void;
@@ -130,6 +170,31 @@ export interface KernelFunctions {
    * `key` comes from `createRandom(seed, name).key`; start is a whole number below 2^53.
    */
   bernoulliMask(out: Float64Array, key: readonly [number, number], start: number, probability: number): void;
+  /** The same for `count` entries as bits: entry i is bit i mod 8 of byte floor(i / 8); spare bits are 0. */
+  bernoulliBits(
+    bits: Uint8Array,
+    count: number,
+    key: readonly [number, number],
+    start: number,
+    probability: number,
+  ): void;
+  /** out[i] = word start + i of the stream of `key`. */
+  randomWords(out: Uint32Array, key: readonly [number, number], start: number): void;
+  /**
+   * Keeps entries at random by their rank within a row. `magnitudes` and `words` [rowLength, inner] hold `inner`
+   * interleaved rows (signs do not count); of the entry of rank r in its row (0 = smallest; ties by position; NaN
+   * largest) and flat index j, bit `first` + j of `bits` is set where words[j] < (low + step r) 2^32, else left as it
+   * is. `scratch` has `rankScratchBytes(rowLength)` bytes, 16-byte aligned.
+   */
+  keepByRank(
+    bits: Uint8Array,
+    first: number,
+    magnitudes: Float32Array,
+    words: Uint32Array,
+    inner: number,
+    probability: { readonly low: number; readonly step: number },
+    scratch: Uint8Array,
+  ): void;
 }
 
 /** dtypes that `load` and `store` know. */
@@ -150,3 +215,8 @@ export type KernelDType =
   | "int64"
   | "uint64"
   | "bool";
+
+/** Bytes that `keepByRank` works in, by the length of a row. */
+export function rankScratchBytes(rowLength: number): number {
+  return 24592 + 20 * rowLength;
+}

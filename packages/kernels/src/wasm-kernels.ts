@@ -28,6 +28,11 @@ function compile(): WebAssembly.Module | undefined {
   return compiled.module;
 }
 
+/** The compiled module, to be posted to workers so that they need not compile it; undefined where the engine refuses it. */
+export function kernelModule(): WebAssembly.Module | undefined {
+  return compile();
+}
+
 /** Whether `createKernels` gives WebAssembly kernels here. */
 export function wasmSupported(): boolean {
   return compile() !== undefined;
@@ -38,7 +43,7 @@ export function wasmSupported(): boolean {
  * same bytes. Throws `KERNEL_ARGUMENT` for bad `bytes`; `RangeError` of the engine when the memory cannot be had.
  */
 export function createKernels(options: KernelOptions = {}): Kernels {
-  const module = compile();
+  const module = options.module ?? compile();
   if (module === undefined) return plainKernels(options);
   const pages = Math.ceil((layout.user + memoryBytes(options.bytes ?? defaultBytes)) / pageBytes);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
@@ -84,8 +89,15 @@ function wasmFunctions(exports: Exports, buffer: ArrayBuffer): KernelFunctions {
   const loaders = byDType(exports, "load");
   const storers = byDType(exports, "store");
   const adders = byDType(exports, "addScaled");
+  const subtractors = byDType(exports, "subtractFrom");
   const pointers = new Uint32Array(buffer, layout.listPointers, 1024);
   const listWeights = new Float64Array(buffer, layout.listWeights, 1024);
+  const list = (inputs: readonly Float64Array[], weights: readonly number[]): void => {
+    for (let j = 0; j < inputs.length; j++) {
+      pointers[j] = inputs[j].byteOffset;
+      listWeights[j] = weights[j];
+    }
+  };
   return {
     load(values, dtype, codes) {
       loaders[dtype](values.byteOffset, codes.byteOffset, values.length);
@@ -98,6 +110,9 @@ function wasmFunctions(exports: Exports, buffer: ArrayBuffer): KernelFunctions {
     },
     addScaledCodes(out, dtype, codes, weight) {
       adders[dtype](out.byteOffset, codes.byteOffset, out.length, weight);
+    },
+    subtractFromCodes(out, dtype, codes, b) {
+      subtractors[dtype](out.byteOffset, codes.byteOffset, out.length, b.byteOffset);
     },
     addScaled(out, x, weight) {
       exports.addScaled(out.byteOffset, x.byteOffset, out.length, weight);
@@ -129,26 +144,48 @@ function wasmFunctions(exports: Exports, buffer: ArrayBuffer): KernelFunctions {
     keepAbove(out, a, threshold) {
       exports.keepAbove(out.byteOffset, a.byteOffset, out.length, threshold);
     },
+    keepWhere(out, a, where) {
+      exports.keepWhere(out.byteOffset, a.byteOffset, where.byteOffset, out.length);
+    },
+    keepBits(out, a, bits, first) {
+      exports.keepBits(out.byteOffset, a.byteOffset, bits.byteOffset, first, out.length);
+    },
+    nonZeroBits(bits, a) {
+      exports.nonZeroBits(bits.byteOffset, a.byteOffset, a.length);
+    },
     divideUnlessSmall(out, a, b, limit) {
       exports.divideUnlessSmall(out.byteOffset, a.byteOffset, b.byteOffset, out.length, limit);
     },
     signConsensus(sum, weightSum, inputs, weights) {
-      for (let j = 0; j < inputs.length; j++) {
-        pointers[j] = inputs[j].byteOffset;
-        listWeights[j] = weights[j];
-      }
+      list(inputs, weights);
       exports.signConsensus(sum.byteOffset, weightSum.byteOffset, inputs.length, sum.length);
+    },
+    weightedConsensus(out, inputs, weights, normalize, limit) {
+      list(inputs, weights);
+      return exports.weightedConsensus(out.byteOffset, inputs.length, out.length, normalize ? 1 : 0, limit) !== 0;
+    },
+    electedMean(out, base, inputs, weights, floor) {
+      list(inputs, weights);
+      exports.electedMean(out.byteOffset, base.byteOffset, inputs.length, out.length, floor);
+    },
+    variance(out, inputs) {
+      list(inputs, []);
+      exports.variance(out.byteOffset, inputs.length, out.length);
     },
     sum: (a) => exports.sum(a.byteOffset, a.length),
     sumAbs: (a) => exports.sumAbs(a.byteOffset, a.length),
     dot: (a, b) => exports.dot(a.byteOffset, b.byteOffset, a.length),
     maxAbs: (a) => exports.maxAbs(a.byteOffset, a.length),
     firstNonFinite: (a) => exports.firstNonFinite(a.byteOffset, a.length),
+    countNonZero: (a) => exports.countNonZero(a.byteOffset, a.length),
+    findMagnitude: (a, magnitude, occurrence) =>
+      exports.findMagnitude(a.byteOffset, a.length, magnitude, Math.min(occurrence, 2 ** 31 - 1)),
     countMagnitudes(counts, a, level, prefix) {
       exports.countMagnitudes(counts.byteOffset, a.byteOffset, a.length, level, prefix);
     },
     countWords: (counts, a, low) =>
-      exports.countWords(counts.byteOffset, counts.length - 1, a.byteOffset, a.length, low),
+      exports.countWords(counts.byteOffset, counts.length / 3, a.byteOffset, a.length, low),
+    findWord: (places, a, word) => exports.findWord(places.byteOffset, a.byteOffset, a.length, word),
     gemm(out, a, b, m, n, k, alpha) {
       exports.gemm(out.byteOffset, a.byteOffset, b.byteOffset, m, n, k, alpha);
     },
@@ -168,6 +205,18 @@ function wasmFunctions(exports: Exports, buffer: ArrayBuffer): KernelFunctions {
     bernoulliMask(out, key, start, probability) {
       const threshold = Math.round(probability * 2 ** 32);
       exports.bernoulliMask(out.byteOffset, out.length, key[0], key[1], start, threshold);
+    },
+    bernoulliBits(bits, count, key, start, probability) {
+      const threshold = Math.round(probability * 2 ** 32);
+      exports.bernoulliBits(bits.byteOffset, count, key[0], key[1], start, threshold);
+    },
+    randomWords(out, key, start) {
+      exports.randomWords(out.byteOffset, out.length, key[0], key[1], start);
+    },
+    keepByRank(bits, first, magnitudes, words, inner, { low, step }, scratch) {
+      const rowLength = inner === 0 ? 0 : magnitudes.length / inner;
+      const [from, draws, work] = [magnitudes.byteOffset, words.byteOffset, scratch.byteOffset];
+      exports.keepByRank(bits.byteOffset, first, from, draws, rowLength, inner, low, step, work);
     },
   };
 }

@@ -13,8 +13,10 @@ test("the public names are these: a change of the interface shows here", () => {
       "createRandom",
       "escapeControls",
       "exponential",
+      "kernelModule",
       "logarithm",
       "plainKernels",
+      "rankScratchBytes",
       "wasmSupported",
     ]
   `);

@@ -1,24 +1,37 @@
-// Makes models of Qwen2-0.5B's shape with random bfloat16 weights: a base and fine-tunes of it (noise 2e-3).
-// usage: node make-models.mjs FOLDER [--layers 24] [--models 2]
-// FOLDER/base, FOLDER/tuned-1, FOLDER/tuned-2, … each 0.99 GB.
-import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
+// Makes models of a Qwen2 shape with random bfloat16 weights: a base and fine-tunes of it (noise of deviation 1e-3).
+// usage: node make-models.mjs FOLDER [--shape 0.5b|3b|tiny] [--layers N] [--models 2] [--filled 1]
+// FOLDER/base, FOLDER/tuned-1, FOLDER/tuned-2, …: 0.99 GB each (3b: 6.2 GB, tiny: 66 MB). With --filled 0.2 only the
+// first fifth of every stretch of 8 MB is written and the rest is a hole, which reads as zeros and takes no room.
+import { closeSync, ftruncateSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
+const shapeFacts = {
+  "0.5b": { hidden: 896, intermediate: 4864, heads: 14, keyValueHeads: 2, vocabulary: 151936, layers: 24 },
+  "3b": { hidden: 2048, intermediate: 11008, heads: 16, keyValueHeads: 2, vocabulary: 151936, layers: 36 },
+  tiny: { hidden: 896, intermediate: 4864, heads: 14, keyValueHeads: 2, vocabulary: 20000, layers: 1 },
+};
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { layers: { type: "string", default: "24" }, models: { type: "string", default: "2" } },
+  options: {
+    shape: { type: "string", default: "0.5b" },
+    layers: { type: "string" },
+    models: { type: "string", default: "2" },
+    filled: { type: "string", default: "1" },
+  },
 });
 const [folder] = positionals;
-if (folder === undefined) {
-  console.error("usage: node make-models.mjs FOLDER [--layers 24] [--models 2]");
+const facts = shapeFacts[values.shape];
+const filled = Number(values.filled);
+if (folder === undefined || facts === undefined || !(filled > 0 && filled <= 1)) {
+  console.error(
+    `usage: node make-models.mjs FOLDER [--shape ${Object.keys(shapeFacts).join("|")}] [--layers N] [--models 2] [--filled 1]`,
+  );
   process.exit(2);
 }
-const hidden = 896;
-const intermediate = 4864;
-const keyValue = 128;
-const vocabulary = 151936;
-const layers = Number(values.layers);
+const { hidden, intermediate, heads, keyValueHeads, vocabulary } = facts;
+const layers = Number(values.layers ?? facts.layers);
+const keyValue = (hidden / heads) * keyValueHeads;
 
 const config = {
   architectures: ["Qwen2ForCausalLM"],
@@ -32,9 +45,9 @@ const config = {
   intermediate_size: intermediate,
   max_position_embeddings: 32768,
   model_type: "qwen2",
-  num_attention_heads: 14,
+  num_attention_heads: heads,
   num_hidden_layers: layers,
-  num_key_value_heads: 2,
+  num_key_value_heads: keyValueHeads,
   rms_norm_eps: 1e-6,
   rope_theta: 1000000,
   tie_word_embeddings: true,
@@ -82,7 +95,20 @@ function bfloat16(value) {
   return (word[0] + 0x7fff + ((word[0] >>> 16) & 1)) >>> 16;
 }
 
-function writeModel(path, noise) {
+/** Codes of weights around `mean`, and of a model's noise upon them: a stretch that tensors take their weights from. */
+const stretch = 2 ** 22;
+function codesOf(model, mean) {
+  const base = randomStream(1);
+  const own = randomStream(model + 2);
+  return Uint16Array.from({ length: stretch }, () => {
+    // A sum of two uniform numbers: a triangle of standard deviation 0.02.
+    let value = (base() + base()) * unit * 0.0245 + mean;
+    if (model > 0) value += (own() + own()) * unit * 0.00245;
+    return bfloat16(value);
+  });
+}
+
+function writeModel(path, model) {
   mkdirSync(path, { recursive: true });
   writeFileSync(join(path, "config.json"), `${JSON.stringify(config, undefined, 2)}\n`);
   const header = { __metadata__: { format: "pt" } };
@@ -99,24 +125,25 @@ function writeModel(path, noise) {
   const file = openSync(join(path, "model.safetensors"), "w");
   writeSync(file, length);
   writeSync(file, text);
-  // The weights of the base are drawn from one stream, the noise of each fine-tune from another.
-  const base = randomStream(1);
-  const own = randomStream(noise + 2);
+  const weights = codesOf(model, 0);
+  const norms = codesOf(model, 1);
+  // Every tensor begins elsewhere in the stretch, every model at the same place.
+  const place = randomStream(7);
+  let position = 8 + text.length;
   for (const [name, shape] of shapes) {
+    const codes = name.endsWith("norm.weight") ? norms : weights;
     let left = shape.reduce((product, size) => product * size, 1);
-    const isNorm = name.endsWith("norm.weight");
+    let at = (place() >>> 0) % (stretch / 2);
     while (left > 0) {
-      const codes = new Uint16Array(Math.min(left, 1 << 20));
-      for (let i = 0; i < codes.length; i++) {
-        // A sum of two uniform numbers: a triangle of standard deviation 0.02.
-        let value = (base() + base()) * unit * 0.0245 + (isNorm ? 1 : 0);
-        if (noise > 0) value += (own() + own()) * unit * 0.00245;
-        codes[i] = bfloat16(value);
-      }
-      writeSync(file, codes);
-      left -= codes.length;
+      const count = Math.min(left, stretch - at);
+      const written = Math.min(count, Math.ceil(stretch * filled));
+      writeSync(file, codes, 2 * at, 2 * written, position);
+      position += 2 * count;
+      left -= count;
+      at = 0;
     }
   }
+  ftruncateSync(file, position);
   closeSync(file);
 }
 

@@ -1,4 +1,4 @@
-import { divideBy, elementwise, type LazyTensor, scale, weightedSum } from "./lazy/lazy-tensor.ts";
+import { divideBy, elementwise, type LazyTensor, weightedSum } from "./lazy/lazy-tensor.ts";
 
 /** A divisor closer to zero than this counts as cancelled and divides by 1 instead. */
 const cancelled = 1e-8;
@@ -24,19 +24,16 @@ export function weightedMean(terms: readonly WeightedTaskVector[], normalize: bo
  */
 export function signConsensusMean(terms: readonly WeightedTaskVector[], normalize: boolean): LazyTensor {
   const weights = terms.map(({ weight }) => weight);
-  const weighted = terms.map(({ taskVector, weight }) => scale(taskVector, weight));
   return elementwise(
-    weighted,
-    (kernels, out, inputs, _start, [divisor]) => {
-      kernels.signConsensus(out, divisor, inputs, weights);
-      if (normalize) kernels.divideUnlessSmall(out, out, divisor, cancelled);
-      for (const input of inputs) if (kernels.firstNonFinite(input) >= 0) spreadNonFinite(out, input);
+    terms.map(({ taskVector }) => taskVector),
+    (kernels, out, inputs) => {
+      const isBad = kernels.weightedConsensus(out, inputs, weights, normalize, cancelled);
+      if (isBad) for (const [index, input] of inputs.entries()) spreadNonFinite(out, input, weights[index]);
     },
-    1,
   );
 }
 
 /** NaN agrees with no sign and would vanish: it is put into the result, where it is noticed. */
-function spreadNonFinite(out: Float64Array, input: Float64Array): void {
-  for (let i = 0; i < out.length; i++) if (!Number.isFinite(input[i])) out[i] += input[i];
+function spreadNonFinite(out: Float64Array, input: Float64Array, weight: number): void {
+  for (let i = 0; i < out.length; i++) if (!Number.isFinite(input[i] * weight)) out[i] += input[i] * weight;
 }

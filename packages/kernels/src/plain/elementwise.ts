@@ -5,6 +5,7 @@ type Elementwise = Pick<
   KernelFunctions,
   | "fill"
   | "addScaledCodes"
+  | "subtractFromCodes"
   | "addScaled"
   | "add"
   | "subtract"
@@ -15,11 +16,14 @@ type Elementwise = Pick<
   | "sqrt"
   | "clamp"
   | "keepAbove"
+  | "keepWhere"
+  | "keepBits"
+  | "nonZeroBits"
   | "divideUnlessSmall"
   | "signConsensus"
 >;
 
-/** The plain twins of assembly/elementwise.ts. */
+/** The plain twins of assembly/elementwise.ts and assembly/select.ts. */
 export const elementwise: Elementwise = {
   fill(out, value) {
     out.fill(value);
@@ -28,6 +32,11 @@ export const elementwise: Elementwise = {
     const values = new Float64Array(out.length);
     load(values, dtype, codes);
     elementwise.addScaled(out, values, weight);
+  },
+  subtractFromCodes(out, dtype, codes, b) {
+    const values = new Float64Array(out.length);
+    load(values, dtype, codes);
+    elementwise.subtract(out, values, b);
   },
   addScaled(out, x, weight) {
     for (let i = 0; i < out.length; i++) out[i] += weight * x[i];
@@ -63,6 +72,16 @@ export const elementwise: Elementwise = {
   },
   keepAbove(out, a, threshold) {
     for (let i = 0; i < out.length; i++) out[i] = Math.abs(a[i]) >= threshold ? a[i] : 0;
+  },
+  keepWhere(out, a, where) {
+    for (let i = 0; i < out.length; i++) out[i] = a[i] * (where[i] !== 0 ? 1 : 0);
+  },
+  keepBits(out, a, bits, first) {
+    for (let i = 0; i < out.length; i++) out[i] = a[i] * ((bits[(first + i) >>> 3] >>> ((first + i) & 7)) & 1);
+  },
+  nonZeroBits(bits, a) {
+    bits.fill(0, 0, Math.ceil(a.length / 8));
+    for (let i = 0; i < a.length; i++) if (a[i] !== 0) bits[i >>> 3] |= 1 << (i & 7);
   },
   divideUnlessSmall(out, a, b, limit) {
     for (let i = 0; i < out.length; i++) out[i] = Math.abs(b[i]) < limit ? a[i] : a[i] / b[i];

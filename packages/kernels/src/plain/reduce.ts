@@ -13,7 +13,16 @@ function inLanes(n: number, term: (i: number) => number): number {
 
 type Reductions = Pick<
   KernelFunctions,
-  "sum" | "sumAbs" | "dot" | "maxAbs" | "firstNonFinite" | "countMagnitudes" | "countWords"
+  | "sum"
+  | "sumAbs"
+  | "dot"
+  | "maxAbs"
+  | "firstNonFinite"
+  | "countNonZero"
+  | "findMagnitude"
+  | "countMagnitudes"
+  | "countWords"
+  | "findWord"
 >;
 
 /** The plain twins of assembly/reduce.ts. */
@@ -30,19 +39,36 @@ export const reductions: Reductions = {
     return largest;
   },
   firstNonFinite: (a) => a.findIndex((x) => !Number.isFinite(x)),
+  countNonZero(a) {
+    let count = 0;
+    for (let i = 0; i < a.length; i++) if (a[i] !== 0) count++;
+    return count;
+  },
+  findMagnitude(a, magnitude, occurrence) {
+    let seen = 0;
+    for (let i = 0; i < a.length; i++) if (Math.abs(a[i]) === magnitude && ++seen === occurrence) return i;
+    return -1 - seen;
+  },
   countWords(counts, a, low) {
     const words = new Uint32Array(a.buffer, a.byteOffset, 2 * a.length);
-    const width = counts.length - 1;
+    const width = counts.length / 3;
     let above = 0;
     for (let i = 0; i < a.length; i++) {
       const at = (words[2 * i + 1] & 0x7fffffff) - low;
       if (at >= width) above++;
       else if (at >= 0) {
-        counts[at]++;
-        counts[width] |= words[2 * i];
+        counts[3 * at]++;
+        counts[3 * at + 1] |= words[2 * i];
+        counts[3 * at + 2] |= ~words[2 * i];
       }
     }
     return above;
+  },
+  findWord(places, a, word) {
+    const words = new Uint32Array(a.buffer, a.byteOffset, 2 * a.length);
+    let found = 0;
+    for (let i = 0; i < a.length; i++) if ((words[2 * i + 1] & 0x7fffffff) === word) places[found++] = i;
+    return found;
   },
   countMagnitudes(counts, a, level, prefix) {
     const words = new Uint32Array(a.buffer, a.byteOffset, 2 * a.length);

@@ -29,6 +29,14 @@ export interface EngineOptions {
   readonly streamBytes?: number;
   /** Sources of a tensor are read once and held when together they take no more; default 28 MB. */
   readonly residentBytes?: number;
+  /** Most bytes that `hold` gives for one tensor; default 40 MB. */
+  readonly heldBytes?: number;
+}
+
+/** Requests that are carried out together. */
+interface Gathering {
+  readonly requests: unknown[];
+  readonly results: Promise<readonly unknown[]>;
 }
 
 const megabyte = 1024 * 1024;
@@ -49,6 +57,13 @@ export interface Engine {
   readonly resident: Map<TileSource, Uint8Array>;
   /** Runs `work` when every pass before it has ended. */
   exclusive<T>(work: () => Promise<T>): Promise<T>;
+  /**
+   * Carries out `request` together with others that are made of `run` before the callbacks under way have ended: models
+   * that are looked at side by side are read in one pass. `run` gives one result per request.
+   */
+  gather<Q, R>(run: (requests: readonly Q[]) => Promise<readonly R[]>, request: Q): Promise<R>;
+  /** Bytes to note something in for later passes over the tensor at hand; undefined where they would be too many. */
+  hold(bytes: number): Uint8Array | undefined;
   /** Frees what was held for the tensor at hand. */
   reset(): void;
 }
@@ -56,10 +71,12 @@ export interface Engine {
 /** An engine over `kernels`, whose memory it uses from the present mark upwards. */
 export function createEngine(options: EngineOptions): Engine {
   const { kernels, blockSize = 8192, tileElements = 2 ** 20 } = options;
-  const { streamBytes = 32 * megabyte, residentBytes = 28 * megabyte } = options;
+  const { streamBytes = 32 * megabyte, residentBytes = 28 * megabyte, heldBytes = 40 * megabyte } = options;
   const resident = new Map<TileSource, Uint8Array>();
   const bottom = kernels.mark();
   let last: Promise<unknown> = Promise.resolve();
+  let held = 0;
+  const gathering = new Map<unknown, Gathering>();
   return {
     kernels,
     blockSize,
@@ -72,7 +89,27 @@ export function createEngine(options: EngineOptions): Engine {
       last = result.catch(() => undefined);
       return result;
     },
+    gather<Q, R>(run: (requests: readonly Q[]) => Promise<readonly R[]>, request: Q): Promise<R> {
+      let group = gathering.get(run);
+      if (group === undefined) {
+        const requests: Q[] = [];
+        const results = Promise.resolve().then(() => {
+          gathering.delete(run);
+          return run(requests);
+        });
+        group = { requests, results };
+        gathering.set(run, group);
+      }
+      const index = group.requests.push(request) - 1;
+      return group.results.then((results) => results[index] as R);
+    },
+    hold(bytes) {
+      if (held + bytes > heldBytes) return undefined;
+      held += bytes;
+      return new Uint8Array(bytes);
+    },
     reset() {
+      held = 0;
       resident.clear();
       kernels.release(bottom);
     },

@@ -30,6 +30,7 @@ export type LazyNode =
   | { readonly kind: "source"; readonly source: TileSource }
   | { readonly kind: "constant"; readonly value: number }
   | { readonly kind: "sum"; readonly terms: readonly WeightedTensor[] }
+  | { readonly kind: "difference"; readonly of: readonly [LazyTensor, LazyTensor] }
   | {
       readonly kind: "elementwise";
       readonly inputs: readonly LazyTensor[];
@@ -66,8 +67,10 @@ export function elementwise(inputs: readonly LazyTensor[], apply: BlockFunction,
 export const add = (a: LazyTensor, b: LazyTensor): LazyTensor =>
   elementwise([a, b], (kernels, out, inputs) => kernels.add(out, inputs[0], inputs[1]));
 
-export const subtract = (a: LazyTensor, b: LazyTensor): LazyTensor =>
-  elementwise([a, b], (kernels, out, inputs) => kernels.subtract(out, inputs[0], inputs[1]));
+/** a − b. */
+export function subtract(a: LazyTensor, b: LazyTensor): LazyTensor {
+  return { ...commonFrame([a, b], "subtract"), node: { kind: "difference", of: [a, b] } };
+}
 
 export const multiply = (a: LazyTensor, b: LazyTensor): LazyTensor =>
   elementwise([a, b], (kernels, out, inputs) => kernels.multiply(out, inputs[0], inputs[1]));
@@ -88,6 +91,13 @@ export function divideBy(a: LazyTensor, divisor: number): LazyTensor {
   return elementwise([a, constant(a, divisor)], (kernels, out, inputs) => kernels.divide(out, inputs[0], inputs[1]));
 }
 
+/** What a node is computed from. */
+export function operandsOf(node: LazyNode): readonly LazyTensor[] {
+  if (node.kind === "sum") return node.terms.map(({ tensor }) => tensor);
+  if (node.kind === "difference") return node.of;
+  return node.kind === "elementwise" ? node.inputs : [];
+}
+
 /** The distinct sources below `roots`, in the order first met. */
 export function sourcesOf(roots: readonly LazyTensor[]): TileSource[] {
   const seen = new Set<LazyNode>();
@@ -96,8 +106,7 @@ export function sourcesOf(roots: readonly LazyTensor[]): TileSource[] {
     if (seen.has(node)) return;
     seen.add(node);
     if (node.kind === "source") sources.add(node.source);
-    else if (node.kind === "sum") for (const { tensor } of node.terms) visit(tensor);
-    else if (node.kind === "elementwise") for (const input of node.inputs) visit(input);
+    operandsOf(node).forEach(visit);
   };
   for (const root of roots) visit(root);
   return [...sources];

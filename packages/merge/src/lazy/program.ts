@@ -1,6 +1,6 @@
 import type { Kernels } from "@loomweight/kernels";
 import type { TileSource } from "./engine.ts";
-import type { LazyNode, LazyTensor } from "./lazy-tensor.ts";
+import { type LazyNode, type LazyTensor, operandsOf } from "./lazy-tensor.ts";
 
 /** Expressions compiled to steps over registers: each node is computed once a block, however often it is used. */
 export interface Program {
@@ -15,7 +15,7 @@ interface Step {
   readonly out: number;
   readonly inputs: readonly number[];
   readonly node: LazyNode;
-  /** Per term of a sum: codes of a source used nowhere else are added without being loaded first. */
+  /** Per operand: a source used nowhere else whose codes are taken as they are, without being loaded first. */
   readonly direct: readonly (TileSource | undefined)[];
   /** Working registers of an elementwise node. */
   readonly scratch: readonly number[];
@@ -47,8 +47,9 @@ export function compile(roots: readonly LazyTensor[], kernels: Kernels, blockSiz
     const known = registerOf.get(node);
     if (known !== undefined) return known;
     const operands = operandsOf(node);
-    const direct = operands.map((tensor) =>
-      node.kind === "sum" && tensor.node.kind === "source" && uses.get(tensor.node) === 1
+    const takesCodes = (index: number) => node.kind === "sum" || (node.kind === "difference" && index === 0);
+    const direct = operands.map((tensor, index) =>
+      takesCodes(index) && tensor.node.kind === "source" && uses.get(tensor.node) === 1
         ? tensor.node.source
         : undefined,
     );
@@ -87,7 +88,12 @@ function runStep(
 ): void {
   const result = registers[out];
   if (node.kind === "source") kernels.load(result, node.source.dtype, codesOf(node.source));
-  else if (node.kind === "elementwise") {
+  else if (node.kind === "difference") {
+    const [source] = direct;
+    const b = registers[inputs[1]];
+    if (source === undefined) kernels.subtract(result, registers[inputs[0]], b);
+    else kernels.subtractFromCodes(result, source.dtype, codesOf(source), b);
+  } else if (node.kind === "elementwise") {
     node.apply(
       kernels,
       result,
@@ -104,11 +110,6 @@ function runStep(
       else kernels.addScaledCodes(result, source.dtype, codesOf(source), weight);
     });
   }
-}
-
-function operandsOf(node: LazyNode): readonly LazyTensor[] {
-  if (node.kind === "sum") return node.terms.map(({ tensor }) => tensor);
-  return node.kind === "elementwise" ? node.inputs : [];
 }
 
 /** How often each node is used: by other nodes, and once for being a root. */

@@ -1,5 +1,5 @@
 import type { LazyTensor } from "./lazy-tensor.ts";
-import { streamTiles } from "./stream.ts";
+import { type StreamOptions, streamTiles } from "./stream.ts";
 
 /** Inner products of flattened tensors, in float64: entry [i][j] = ⟨tensorᵢ, tensorⱼ⟩. One streamed pass. */
 export async function gram(tensors: readonly LazyTensor[]): Promise<number[][]> {
@@ -15,14 +15,45 @@ export async function gram(tensors: readonly LazyTensor[]): Promise<number[][]> 
   return totals;
 }
 
-/** Σ |x| of each tensor, in float64. One streamed pass. */
+/** Σ |x|, in float64; sums that are asked for side by side share their streamed pass. */
+export function sumAbs(tensor: LazyTensor): Promise<number> {
+  return tensor.engine.gather(sumsAbs, tensor);
+}
+
+/** Most tensors that one pass looks at: each takes registers. */
+const mostTogether = 16;
+
+/** Σ |x| of each tensor, in float64. One streamed pass where they are of one size and not many. */
 export async function sumsAbs(tensors: readonly LazyTensor[]): Promise<number[]> {
-  const { kernels } = tensors[0].engine;
   const totals = tensors.map(() => 0);
-  await streamTiles(tensors, (values) => {
-    for (let i = 0; i < totals.length; i++) totals[i] += kernels.sumAbs(values[i]);
-  });
+  for (const together of groupsOf(tensors, ({ size }) => size, mostTogether)) {
+    const { kernels } = tensors[together[0]].engine;
+    await streamTiles(
+      together.map((index) => tensors[index]),
+      (values) => {
+        for (let i = 0; i < together.length; i++) totals[together[i]] += kernels.sumAbs(values[i]);
+      },
+    );
+  }
   return totals;
+}
+
+/** Indices of `items` in groups of one key, of at most `most` each. */
+export function groupsOf<T>(items: readonly T[], keyOf: (item: T) => unknown, most: number): number[][] {
+  const open = new Map<unknown, number[]>();
+  const groups: number[][] = [];
+  items.forEach((item, index) => {
+    const key = keyOf(item);
+    const group = open.get(key);
+    if (group !== undefined && group.length < most) {
+      group.push(index);
+      return;
+    }
+    const fresh = [index];
+    open.set(key, fresh);
+    groups.push(fresh);
+  });
+  return groups;
 }
 
 /** All values of a tensor; for small tensors and tests. */
@@ -40,8 +71,9 @@ export async function streamRows(
   tensors: readonly LazyTensor[],
   rowLength: number,
   consume: (pieces: readonly Float64Array[], row: number, column: number) => void,
+  options?: StreamOptions,
 ): Promise<void> {
-  await streamTiles(tensors, (values, start) => {
+  const rows = (values: readonly Float64Array[], start: number): void => {
     const count = values[0].length;
     let at = 0;
     while (at < count) {
@@ -55,5 +87,6 @@ export async function streamRows(
       );
       at = end;
     }
-  });
+  };
+  await streamTiles(tensors, rows, options);
 }

@@ -37,7 +37,11 @@ test("both ways of selecting keep exactly the largest, ties by the lower index",
       const wanted = expected(numbers, keep);
       // Zeros are zeros, kept or not.
       const nonZero = (indices: number[]) => indices.filter((i) => numbers[i] !== 0);
-      for (const select of [selectLargest, selectByCounting]) {
+      const byCounting = async (tensor: LazyTensor, count: number) =>
+        (await selectByCounting([{ tensor, keep: count }]))[0];
+      const byDigits = async (tensor: LazyTensor, count: number) =>
+        (await selectByCounting([{ tensor, keep: count }], 0))[0];
+      for (const select of [selectLargest, byCounting, byDigits]) {
         const tensor = lazy(numbers, { blockSize: 16, tileElements: 32, residentBytes: 0 });
         const found = kept(numbers, await select(tensor, keep));
         tensor.engine.reset();
@@ -71,11 +75,26 @@ test("large tensors are cut exactly, with and without ties, whatever the share",
   }
 });
 
+test("cuts asked for side by side, of one tensor and of several, are the cuts asked for one by one", async () => {
+  const size = 70_000;
+  const engine = createEngine({ kernels: testKernels() });
+  const tensors = [1, 2, 3].map((factor) => {
+    const numbers = Array.from({ length: size }, (_, i) => (((i * 7919 * factor) % 1009) - 500) / 64);
+    return fromSource(tensorSource(values(numbers), "w", `model ${factor}`), engine);
+  });
+  const requests = [30_000, 7, 69_999, 35_000, 1000].flatMap((keep) => tensors.map((tensor) => ({ tensor, keep })));
+  const together = await Promise.all(requests.map(({ tensor, keep }) => selectLargest(tensor, keep)));
+  for (const [index, { tensor, keep }] of requests.entries()) {
+    expect(together[index]).toEqual(await selectLargest(tensor, keep));
+  }
+  engine.reset();
+});
+
 test("a tensor with NaN or infinity has no cut, and the message says which model", async () => {
   for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
     const tensor = lazy([1, 2, bad, 4]);
     await expect(selectLargest(tensor, 2)).rejects.toThrow(/element 2 is infinite or NaN in test/);
-    await expect(selectByCounting(tensor, 2)).rejects.toThrow(/element 2 is infinite or NaN in test/);
+    await expect(selectByCounting([{ tensor, keep: 2 }])).rejects.toThrow(/element 2 is infinite or NaN in test/);
     tensor.engine.reset();
   }
 });

@@ -1,11 +1,11 @@
 import { boolean, unitInterval } from "@loomweight/tensor";
 import { defineMergeMethod } from "../define.ts";
 import { numberText } from "../formula.ts";
-import { elementwise, type LazyTensor, multiply } from "../lazy/lazy-tensor.ts";
+import { elementwise, type LazyTensor } from "../lazy/lazy-tensor.ts";
 import { gram } from "../lazy/reduce.ts";
 import { selectLargest } from "../lazy/select.ts";
 import { streamTiles } from "../lazy/stream.ts";
-import { keepWithin } from "../sparsify.ts";
+import { keepNoted, keepWithin, nonZeroBits } from "../sparsify.ts";
 import { taskVector } from "../task-vector.ts";
 
 /**
@@ -38,47 +38,26 @@ export const sce = defineMergeMethod({
     const total = sizes.reduce((sum, size) => sum + size, 0);
     // Changes this small say nothing about how much a model has to say.
     const shares = sizes.map((size) => (total < 1e-6 ? 1 / sizes.length : size / total));
-    return elementwise([base, ...kept], (_, out, inputs) => {
-      for (let i = 0; i < out.length; i++) {
-        let vote = 0;
-        for (let model = 1; model < inputs.length; model++) vote += inputs[model][i];
-        let sum = 0;
-        let agreeing = 0;
-        for (let model = 1; model < inputs.length; model++) {
-          const change = inputs[model][i];
-          if (vote >= 0 ? change > 0 : change < 0) {
-            sum += shares[model - 1] * change;
-            agreeing += shares[model - 1];
-          }
-        }
-        out[i] = inputs[0][i] + sum / Math.max(agreeing, 1e-6) + (vote - vote); // a NaN shows in the result
-      }
-    });
+    return elementwise([base, ...kept], (kernels, out, [start, ...changes]) =>
+      kernels.electedMean(out, start, changes, shares, 1e-6),
+    );
   },
 });
 
 /** The task vectors at the entries of largest variance; undefined where none is selected. */
 async function selectVarying(taskVectors: readonly LazyTensor[], share: number): Promise<LazyTensor[] | undefined> {
-  const spread = elementwise(taskVectors, (_, out, inputs) => {
-    const count = inputs.length;
-    for (let i = 0; i < out.length; i++) {
-      let sum = 0;
-      for (const values of inputs) sum += values[i];
-      const mean = sum / count;
-      let squares = 0;
-      for (const values of inputs) squares += (values[i] - mean) * (values[i] - mean);
-      out[i] = squares / count;
-    }
-  });
+  const spread = elementwise(taskVectors, (kernels, out, inputs) => kernels.variance(out, inputs));
   let varying = 0;
   await streamTiles([spread], ([values]) => {
-    for (let i = 0; i < values.length; i++) if (values[i] !== 0) varying++;
+    varying += spread.engine.kernels.countNonZero(values);
   });
   const keep = Math.floor(varying * share);
   if (keep === 0) return undefined;
   const selected = keepWithin(spread, await selectLargest(spread, keep));
-  const mask = elementwise([selected], (_, out, [values]) => {
-    for (let i = 0; i < out.length; i++) out[i] = values[i] === 0 ? 0 : 1;
-  });
-  return taskVectors.map((tensor) => multiply(tensor, mask));
+  const bits = await nonZeroBits(selected);
+  return taskVectors.map((tensor) =>
+    bits === undefined
+      ? elementwise([tensor, selected], (kernels, out, [change, where]) => kernels.keepWhere(out, change, where))
+      : keepNoted(tensor, bits),
+  );
 }
