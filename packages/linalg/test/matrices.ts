@@ -30,7 +30,7 @@ export function matrixOf(kind: Kind, m: number, n: number, seed: number): Tensor
     for (let j = 0; j < n; j++) {
       const at = i * n + j;
       if (kind === "whole") values[at] = Math.round(values[at] * 2);
-      if (kind === "graded") values[at] *= 10 ** -(i + j);
+      if (kind === "graded") values[at] *= 10 ** (-3 * (i + j)); // squares underflow
       if (kind === "repeated") values[at] = i % 3 === j % 3 && i - j < 3 ? 1 + (i % 2) : 0;
       if (kind === "sparse" && random.uniform(at) < 0.8) values[at] = 0;
       if (kind === "tiny") values[at] *= 1e-200;

@@ -103,7 +103,8 @@ function join(tree: Tree, at: number, left: number, right: number, extra: 0 | 1)
   const phi = extra === 1 ? beta * v[last + left + 1] : 0;
   let head = Math.sqrt(lambda * lambda + phi * phi);
   if (extra === 1) {
-    const [c, s] = head === 0 ? [1, 0] : [lambda / head, phi / head];
+    // below `negligible` squares underflow, and c, s would be no rotation
+    const [c, s] = head <= negligible ? [1, 0] : [lambda / head, phi / head];
     for (let i = 0; i < columns; i++) {
       const [x, y] = [w[i], v[last + i]];
       w[i] = c * x + s * y;

@@ -4,17 +4,20 @@ import { unset } from "./workspace.ts";
 /** Reflectors that are applied together, as one product of matrices. */
 export const blockSize = 32;
 
+/** Sums of squares below this are 0: squares there underflow, and the reflector would not be orthogonal. */
+const negligible = 1e-280;
+
 /**
  * The reflector H = I - tau v v^T with H x = beta e_1, |beta| = |x|. Writes v (v[0] = 1) over x. Values are taken to be
- * scaled, so that squares neither underflow nor overflow.
+ * scaled to about 1.
  */
 export function reflectInto(x: Float64Array): { beta: number; tau: number } {
   let rest = 0;
   for (let i = 1; i < x.length; i++) rest += x[i] * x[i];
   const alpha = x[0];
   x[0] = 1;
-  if (rest === 0) {
-    x.fill(0, 1); // squares that underflowed
+  if (rest < negligible) {
+    x.fill(0, 1);
     return { beta: alpha, tau: 0 };
   }
   const norm = Math.sqrt(alpha * alpha + rest);

@@ -2,7 +2,7 @@ import type { Kernels } from "@loomweight/kernels";
 import { placesOf, rotatePair } from "./bidiagonal-svd.ts";
 import { mixRows, side } from "./mix-rows.ts";
 import { consistentWeights, secularRoots } from "./secular.ts";
-import { tridiagonalQl } from "./tridiagonal-ql.ts";
+import { tridiagonalNorm, tridiagonalQl } from "./tridiagonal-ql.ts";
 import { unset } from "./workspace.ts";
 
 const epsilon = 2 ** -52;
@@ -21,6 +21,7 @@ interface Tree {
   readonly n: number;
   readonly diagonal: Float64Array;
   readonly beside: Float64Array;
+  readonly norm: number;
   readonly values: Float64Array;
   readonly vectors: Float64Array;
 }
@@ -38,7 +39,8 @@ export function tridiagonalEigen(
   const n = diagonal.length;
   const vectors = unset(kernels, n * n).fill(0);
   const values = new Float64Array(n);
-  split({ kernels, n, diagonal: diagonal.slice(), beside, values, vectors }, 0, n);
+  const norm = tridiagonalNorm(diagonal, beside);
+  split({ kernels, n, diagonal: diagonal.slice(), beside, norm, values, vectors }, 0, n);
   return { values, vectors };
 }
 
@@ -56,12 +58,12 @@ function split(tree: Tree, at: number, size: number): void {
   join(tree, at, left, size - left);
 }
 
-function leaf({ n, diagonal, beside, values, vectors }: Tree, at: number, size: number): void {
+function leaf({ n, diagonal, beside, norm, values, vectors }: Tree, at: number, size: number): void {
   const d = diagonal.slice(at, at + size);
   const e = beside.slice(at, at + size - 1);
   const z = new Float64Array(size * size);
   for (let i = 0; i < size; i++) z[i * size + i] = 1;
-  tridiagonalQl(d, e, z);
+  tridiagonalQl(d, e, z, norm);
   placesOf([...d], []).forEach((place, i) => {
     values[at + place] = d[i];
     vectors.set(z.subarray(i * size, (i + 1) * size), (at + place) * n + at);

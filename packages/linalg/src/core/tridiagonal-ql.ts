@@ -8,14 +8,18 @@ const mostSteps = 60;
  * Eigenvalues of a symmetric tridiagonal matrix by QL with implicit shifts (tql2: Bowdler, Martin, Reinsch, Wilkinson
  * 1968). `d` becomes the eigenvalues, in no order; the rows of `z` [n, n] are rotated along, so that rows that were
  * unit vectors become the eigenvectors. `beside` is one shorter than `d` and stays as it is.
+ * `norm`: what values are small against; for a part of a matrix that of the whole.
  */
-export function tridiagonalQl(d: Float64Array, beside: Float64Array, z: Float64Array | undefined): void {
+export function tridiagonalQl(
+  d: Float64Array,
+  beside: Float64Array,
+  z: Float64Array | undefined,
+  norm = tridiagonalNorm(d, beside),
+): void {
   const n = d.length;
   const width = z === undefined ? 0 : z.length / n;
   const e = new Float64Array(n); // ends in a 0
   e.set(beside);
-  let norm = 0;
-  for (let i = 0; i < n; i++) norm = Math.max(norm, Math.abs(d[i]) + Math.abs(e[i]));
   const nothing = 0.5 * epsilon * norm; // beside small eigenvalues: absolute accuracy is what QL gives
   for (let l = 0; l < n; l++) {
     for (let step = 0; ; step++) {
@@ -58,4 +62,11 @@ export function tridiagonalQl(d: Float64Array, beside: Float64Array, z: Float64A
       e[m] = 0;
     }
   }
+}
+
+/** A norm of a symmetric tridiagonal matrix, within a factor of 3. */
+export function tridiagonalNorm(d: Float64Array, beside: Float64Array): number {
+  let norm = 0;
+  for (let i = 0; i < d.length; i++) norm = Math.max(norm, Math.abs(d[i]) + Math.abs(beside[i] ?? 0));
+  return norm;
 }
