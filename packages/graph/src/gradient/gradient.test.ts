@@ -4,6 +4,7 @@ import { assemble } from "../assemble.ts";
 import { evaluateTrace } from "../evaluate/trace.ts";
 import { input, node } from "../inputs.ts";
 import { add, exp, log, mul, round, sigmoid } from "../ops/elementwise.ts";
+import { gather } from "../ops/indexing.ts";
 import { matMul } from "../ops/matmul.ts";
 import { reduceMean, reduceSum } from "../ops/reduce.ts";
 import type { GraphValue, Value } from "../value.ts";
@@ -62,6 +63,15 @@ describe("gradient", () => {
     expect(model.graph.nodes.map((each) => each.op)).toEqual(["Mul", "Add"]);
     expect([...model.graph.initializers.values()].every((each) => each.shape.length === 0)).toBe(true);
   });
+  test("constant int32 indices scatter as int64, which is all that ScatterND takes", () => {
+    const x = input("x", "float32", [3, 2]);
+    const rows = fromData("int32", Int32Array.of(2, 0, 2), [3]);
+    const dx = gradient(reduceSum(gather(x, rows), undefined, false), x);
+    const { graph } = assemble({ name: "g", inputs: [x], outputs: { dx } });
+    const scatter = graph.nodes.find(({ op }) => op === "ScatterND");
+    expect(graph.initializers.get(scatter?.inputs[1] ?? "")?.dtype).toBe("int64");
+  });
+
   test("nodes of the backward pass are named after the node they belong to", () => {
     const w = input("w", "float32", [2, 2]);
     const loss = reduceSum(sigmoid(matMul(w, w)), undefined, false);

@@ -44,7 +44,8 @@ export function addAtIndices(x: Value, indices: Value, dy: Value, axis: number):
  */
 function asTuples(indices: Value, size: Dim): Value {
   const last = [indices.shape.length];
-  if (isTensor(indices) || (indices.dtype === "int64" && typeof size !== "number")) return unsqueeze(indices, last);
+  if (isTensor(indices)) return cast(unsqueeze(indices, last), "int64");
+  if (indices.dtype === "int64" && typeof size !== "number") return unsqueeze(indices, last);
   const narrow = indices.dtype === "int64" ? gather(count(size as number), indices) : indices;
   return cast(unsqueeze(narrow, last), "int64");
 }
