@@ -69,7 +69,7 @@ def main():
         stripped = onnx.ModelProto()
         stripped.CopyFrom(case.model)
         stripped.graph.name = "g"
-        stripped.producer_name = ""
+        stripped.ClearField("producer_name")
         for output in stripped.graph.output:
             output.ClearField("type")
         model = stripped.SerializeToString(deterministic=True)

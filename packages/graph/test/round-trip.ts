@@ -1,5 +1,5 @@
 import { bytesSource } from "@loomweight/checkpoint";
-import { createRandom, type DType, type Tensor } from "@loomweight/tensor";
+import { createRandom, type DType, LoomweightError, type Tensor } from "@loomweight/tensor";
 import * as ort from "onnxruntime-node";
 import {
   assemble,
@@ -12,6 +12,7 @@ import {
   normalizeModel,
   type OnnxModel,
   readOnnx,
+  subgraphsOf,
 } from "../src/index.ts";
 
 export type Feeds = Readonly<Record<string, ort.Tensor>>;
@@ -88,21 +89,64 @@ export function difference(a: ort.Tensor, b: ort.Tensor | undefined): number {
   return most / scale;
 }
 
+/**
+ * Whether a file that was not changed is written with nothing lost: "bytes" where each byte is as it was, "content"
+ * where values moved from the older typed fields to raw_data and all else is equal, else "lost".
+ */
+export async function writtenAgain(bytes: Uint8Array, name: string): Promise<"bytes" | "content" | "lost"> {
+  const model = await readOnnx(bytesSource(bytes, name));
+  const written = await encodeOnnx(model);
+  if (Buffer.compare(written, bytes) === 0) return "bytes";
+  const again = await readOnnx(bytesSource(written, name));
+  return (await contentOf(model)) === (await contentOf(again)) ? "content" : "lost";
+}
+
+/** All that a model says, as one text; weights are read. */
+async function contentOf(model: OnnxModel): Promise<string> {
+  const weights = new Map<unknown, unknown>();
+  const readAll = async (graph: OnnxModel["graph"]): Promise<void> => {
+    for (const each of graph.initializers.values()) weights.set(each.data, await each.data.read());
+    for (const node of graph.nodes) for (const inner of subgraphsOf(node)) await readAll(inner);
+  };
+  await readAll(model.graph);
+  return JSON.stringify(model, (_, value) => {
+    const real = weights.get(value) ?? value;
+    if (real instanceof Map) return [...real];
+    if (ArrayBuffer.isView(real)) return Array.from(real as Float64Array, String);
+    return typeof real === "bigint" ? `${real}n` : real;
+  });
+}
+
+/** What comes of a file on one way through this package: bytes, or why it does not go this way. */
+export type Way = Uint8Array | LoomweightError;
+
+async function way(make: () => Promise<Uint8Array>): Promise<Way> {
+  try {
+    return await make();
+  } catch (cause) {
+    if (cause instanceof LoomweightError) return cause;
+    throw cause;
+  }
+}
+
 /** A file on its ways through this package: written as it was read, normalised, and as a trace of values. */
-export async function waysOf(bytes: Uint8Array, name: string): Promise<Record<string, Uint8Array>> {
+export async function waysOf(bytes: Uint8Array, name: string): Promise<Record<string, Way>> {
   const model = await readOnnx(bytesSource(bytes, name));
   checkModel(model);
-  const normal = await normalizeModel(model);
-  checkModel(normal);
-  const instance = instantiate(await importOnnx(model));
-  const inputs = Object.values(instance.inputs).filter((each): each is GraphValue => isGraphValue(each));
-  const { outputs, opsets, functions } = instance;
-  const traced = assemble({ name: "traced", inputs, outputs, opsets, functions });
-  checkModel(traced);
   return {
-    "written again": await encodeOnnx(model),
-    normalised: await encodeOnnx(normal),
-    "as values": await encodeOnnx(traced),
+    "written again": await way(() => encodeOnnx(model)),
+    normalised: await way(async () => {
+      const normal = await normalizeModel(model);
+      checkModel(normal);
+      return encodeOnnx(normal);
+    }),
+    "as values": await way(async () => {
+      const { inputs: given, outputs, opsets, functions } = instantiate(await importOnnx(model));
+      const inputs = Object.values(given).filter((each): each is GraphValue => isGraphValue(each));
+      const traced = assemble({ name: "traced", inputs, outputs, opsets, functions });
+      checkModel(traced);
+      return encodeOnnx(traced);
+    }),
   };
 }
 
