@@ -66,7 +66,8 @@ describe("gradient", () => {
   test("constant int32 indices scatter as int64, which is all that ScatterND takes", () => {
     const x = input("x", "float32", [3, 2]);
     const rows = fromData("int32", Int32Array.of(2, 0, 2), [3]);
-    const dx = gradient(reduceSum(gather(x, rows), undefined, false), x);
+    const picked = gather(x, rows);
+    const dx = gradient(reduceSum(mul(picked, picked), undefined, false), x);
     const { graph } = assemble({ name: "g", inputs: [x], outputs: { dx } });
     const scatter = graph.nodes.find(({ op }) => op === "ScatterND");
     expect(graph.initializers.get(scatter?.inputs[1] ?? "")?.dtype).toBe("int64");
