@@ -146,7 +146,7 @@ function configFields(folder: Pick<ModelFolder, "location" | "config">): ConfigR
 const configName = ({ location }: { location: string }) => `${location.replace(/[/\\]$/, "")}/config.json`;
 
 /** Reads what the family asks for, then refuses what nobody read. */
-function readFamilyConfig<C>(family: ModelFamily<C>, fields: ConfigReader, ignored: readonly string[]): C {
+export function readFamilyConfig<C>(family: ModelFamily<C>, fields: ConfigReader, ignored: readonly string[]): C {
   const ignore = new Set(ignored);
   const visible: ConfigReader = {
     ...fields,
@@ -155,7 +155,9 @@ function readFamilyConfig<C>(family: ModelFamily<C>, fields: ConfigReader, ignor
     },
   };
   visible.only("quantization_config", [], "quantized checkpoints are not built; export from the original weights");
-  visible.only("auto_map", [], "the folder brings model code of its own, which is never run");
+  if (!isKnownCode(fields.value("auto_map"), family.knownCode ?? []) && !ignore.has("auto_map")) {
+    throw fields.refuse("auto_map", "absent: the folder brings model code of its own, which is never run");
+  }
   const encoderDecoder = family.encoderDecoder === true;
   visible.only("is_encoder_decoder", encoderDecoder ? [false, true] : [false], "this family is no encoder-decoder");
   const pruned = fields.value("pruned_heads");
@@ -165,6 +167,15 @@ function readFamilyConfig<C>(family: ModelFamily<C>, fields: ConfigReader, ignor
   const config = family.readConfig(visible);
   fields.finish(new Set([...harmlessFields, ...ignore]));
   return config;
+}
+
+/** Whether every class of an `auto_map` is one that the family stands for: "modeling_phi3.Phi3ForCausalLM". */
+function isKnownCode(map: unknown, known: readonly string[]): boolean {
+  if (map === undefined) return true;
+  if (typeof map !== "object" || map === null) return false;
+  return Object.values(map).every(
+    (place) => typeof place === "string" && known.includes(place.slice(place.lastIndexOf(".") + 1)),
+  );
 }
 
 function refuseUnused(location: string, unused: readonly string[]): void {

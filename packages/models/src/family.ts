@@ -60,6 +60,8 @@ export interface ModelFamily<C> {
   readonly unneededFor?: Readonly<Partial<Record<Task, readonly RegExp[]>>>;
   /** Reads every field that changes the result. Throws `INVALID_CONFIG`. */
   readConfig(config: ConfigReader): C;
+  /** Classes that folders bring as code of their own (`auto_map`) and that compute what this family does. */
+  readonly knownCode?: readonly string[];
   /** Whether config.json may say `is_encoder_decoder`; default false. */
   readonly encoderDecoder?: boolean;
   /** Names of the head and the embedding it may be tied to, where the task has them. */

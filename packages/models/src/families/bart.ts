@@ -81,10 +81,10 @@ export const bart = defineFamily<BartConfig>({
     config.only("normalize_embedding", [true], "BART's embeddings are normed");
     config.only("static_position_embeddings", [false], "BART's positions are learned");
     // what follows from other fields, and what nothing reads
-    for (const field of ["add_bias_logits", "extra_pos_embeddings", "force_bos_token_to_be_generated", "output_past"]) {
+    for (const field of ["add_bias_logits", "extra_pos_embeddings", "force_bos_token_to_be_generated"]) {
       config.value(field);
     }
-    for (const field of ["gradient_checkpointing", "classif_dropout", "save_step"]) config.value(field);
+    for (const field of ["classif_dropout", "replacing_rate", "save_step"]) config.value(field);
     return {
       ...layers,
       keyBias: true,

@@ -43,7 +43,7 @@ export const distilbert = defineFamily<EncoderConfig>({
     const heads = config.size("n_heads", { default: 12 });
     if (hiddenSize % heads !== 0) throw config.refuse("n_heads", `a divisor of dim (${hiddenSize})`);
     // how the stored table of positions was filled, and a spelling of tie_word_embeddings that nothing reads
-    for (const field of ["sinusoidal_pos_embds", "tie_weights_", "output_past"]) config.value(field);
+    for (const field of ["sinusoidal_pos_embds", "tie_weights_"]) config.value(field);
     return {
       vocabSize: config.size("vocab_size", { default: 30522 }),
       hiddenSize,

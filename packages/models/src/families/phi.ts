@@ -34,6 +34,7 @@ export const phi = defineFamily<PhiConfig>({
   tasks: ["text-generation", "feature-extraction"],
   basePrefix: "model.",
   unneeded: [/rotary_emb\.inv_freq$/, /^lm_head\.bias$/],
+  knownCode: ["PhiConfig", "PhiForCausalLM"],
 
   readConfig(config) {
     const sizes = readDecoderSizes(config, {

@@ -31,6 +31,7 @@ export const phi3 = defineFamily<Phi3Config>({
   tasks: ["text-generation", "feature-extraction"],
   basePrefix: "model.",
   unneeded: [/rotary_emb\.inv_freq$/],
+  knownCode: ["Phi3Config", "Phi3ForCausalLM"],
 
   readConfig(config) {
     const sizes = readDecoderSizes(config, {

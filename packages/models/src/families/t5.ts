@@ -99,7 +99,7 @@ function readConfig(config: ConfigReader): T5Config {
   }
   config.only("is_decoder", [false], "T5 without its encoder is not built");
   // what follows from feed_forward_proj, and what nothing reads
-  for (const field of ["dense_act_fn", "is_gated_act", "n_positions", "output_past"]) config.value(field);
+  for (const field of ["dense_act_fn", "is_gated_act", "n_positions"]) config.value(field);
   return {
     vocabSize: config.size("vocab_size", { default: isMt5 ? 250112 : 32128 }),
     hiddenSize: config.size("d_model", { default: 512 }),
