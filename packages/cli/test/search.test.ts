@@ -94,6 +94,11 @@ test("goes on from its state file to the same result as one run", async () => {
   const half = JSON.parse((await run("parts", "1")).stdout);
   const rest = await run("parts", "3");
   expect(rest.stderr).toContain("continuing from");
+  // What is told is better than what was known before.
+  const told = [...rest.stderr.matchAll(/generation \d+, candidate \d+: (\S+) with/g)].map(([, found]) =>
+    Number(found),
+  );
+  for (const found of told) expect(found).toBeLessThan(half.score);
   const { values, score, generations } = JSON.parse(rest.stdout);
   expect({ values, score, generations }).toEqual({ values: whole.values, score: whole.score, generations: 3 });
   expect(half.score).toBeGreaterThanOrEqual(score);

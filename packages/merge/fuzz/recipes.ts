@@ -8,7 +8,8 @@ import { readFileSync } from "node:fs";
 import type { TensorInfo } from "@loomweight/checkpoint";
 import { LoomweightError } from "@loomweight/tensor";
 import { mergeMethods } from "../src/method-list.ts";
-import { modelsOfDocuments, planDocuments } from "../src/plan/plan-documents.ts";
+import type { ModelAdapter } from "../src/model-adapter.ts";
+import { adaptersOfDocuments, modelsOfDocuments, planDocuments } from "../src/plan/plan-documents.ts";
 import type { PlanModel } from "../src/plan/plan-merge.ts";
 import { parseRecipeDocuments } from "../src/recipe/documents.ts";
 import { readSearchSpace } from "../src/search/search-space.ts";
@@ -112,11 +113,11 @@ function swapLines(text: string, random: (below: number) => number): string {
   return lines.join("\n");
 }
 
-/** A model of two layers that every reference leads to. */
-function smallModel(): PlanModel {
+/** A model of two layers that every reference leads to; every second recipe finds a vision tower in it, too. */
+function smallModel(parts: readonly string[]): PlanModel {
   const names = ["model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight"];
   const tensors = new Map(
-    [...names, "model.norm.weight"].map((name): [string, TensorInfo] => [
+    [...names, ...parts, "model.norm.weight"].map((name): [string, TensorInfo] => [
       name,
       { name, dtype: "bfloat16", shape: [8, 4], byteLength: 64, file: "model.safetensors", byteOffset: 0 },
     ]),
@@ -126,6 +127,7 @@ function smallModel(): PlanModel {
     num_hidden_layers: 2,
     vocab_size: 8,
     tie_word_embeddings: true,
+    vision_config: { num_hidden_layers: 1 },
   };
   return { location: "model", checkpoint: { tensors }, config };
 }
@@ -148,26 +150,33 @@ function processorMilliseconds(work: () => void): number {
   return (user + system) / 1000;
 }
 
+/** An adapter that fits every model and changes no header. */
+const unchanged: Pick<ModelAdapter, "plan"> = {
+  plan: ({ checkpoint: { tensors }, config }) => ({ tensors, config, warnings: [] }),
+};
+
 /** Reads, plans and (one in eight) searches a recipe. Gives the code of its error, or "read". */
 function readRecipe(text: string, model: PlanModel, seed: number): string {
   if (seed % 8 === 0) attempt(() => readSearchSpace(text, "fuzz.yml"));
   return attempt(() => {
     const documents = parseRecipeDocuments(text, { methods: mergeMethods, file: "fuzz.yml" });
     const models = new Map(modelsOfDocuments(documents).map(({ key }) => [key, model]));
-    planDocuments(documents, models);
+    const adapters = new Map(adaptersOfDocuments(documents).map(({ adapter = "" }) => [adapter, unchanged]));
+    planDocuments(documents, models, { adapters });
   });
 }
 
 function fuzz(count: number, firstSeed: number): void {
   const codes = new Map<string, number>();
   const start = performance.now();
-  const model = smallModel();
+  const models = [smallModel([]), smallModel(["vision_tower.layers.0.fc1.weight", "multi_modal_projector.weight"])];
   const stackFrames = Error.stackTraceLimit;
   Error.stackTraceLimit = 0; // most of the time would go into stacks that nobody reads
   let slowest = { milliseconds: 0, seed: firstSeed };
   for (let i = 0; i < count; i++) {
     const seed = firstSeed + i;
     const random = randomNumbers(seed);
+    const model = models[seed % 2];
     const text = mutate(seeds[random(seeds.length)], random);
     const began = performance.now();
     try {

@@ -26,8 +26,10 @@ export async function search(
   const state = (await exists(stateFile)) ? await readState(stateFile) : undefined;
   if (state !== undefined) report.note(`continuing from ${stateFile}`);
   const { allowNonFinite, mergeSeed, generations, population, seed } = options;
-  let best = Number.POSITIVE_INFINITY;
+  let best = bestBefore(state);
+  let scored = 0;
   const onCandidate = ({ score: found, generation, index, values }: ScoredCandidate) => {
+    scored++;
     if (index === 0) report.progress({ label: "searching", done: Math.max(0, generation - 1), total: generations });
     if (!(found < best)) return;
     best = found;
@@ -43,6 +45,9 @@ export async function search(
     onCandidate,
     onState: (next) => writeState(stateFile, next),
     merge: { allowNonFinite, seed: mergeSeed },
+  }).catch((error: unknown) => {
+    if (signal.aborted && scored > 0) report.note(`kept ${stateFile}: the same command continues the search`);
+    throw error;
   });
   const merged = await mergeModel(found.recipe, out, {
     recipeFile: recipe,
@@ -105,6 +110,12 @@ async function readState(path: string): Promise<unknown> {
     expected: `at most ${maxStateBytes} bytes`,
     found: String(size),
   });
+}
+
+/** The best score that a state knows of; anything else about it is checked by the search. */
+function bestBefore(state: unknown): number {
+  const { best } = (state ?? {}) as { readonly best?: { readonly score?: unknown } | null };
+  return typeof best?.score === "number" ? best.score : Number.POSITIVE_INFINITY;
 }
 
 /** Renamed into place: a kill leaves the state before or the state after. */
