@@ -5,10 +5,12 @@ import { wave } from "../test/wave.ts";
 import { chain } from "./chain.ts";
 import { ema } from "./ema.ts";
 import { groups } from "./groups.ts";
+import { maskWeightDecay } from "./mask-weight-decay.ts";
 import { adamw } from "./methods/adamw.ts";
 import { muon } from "./methods/muon.ts";
 import { sgd } from "./methods/sgd.ts";
 import { isMatrix, isVector, matches } from "./pattern.ts";
+import { zerosLike } from "./per-parameter.ts";
 
 const initial = {
   "layers.0.weight": wave([3, 2], 1),
@@ -65,6 +67,16 @@ test("a pattern that takes nothing and a parameter that nothing takes are refuse
     /group 0 takes no parameter/,
   );
   expect(() => groups([{ parameters: "*.weight", optimizer: sgd() }]).init(initial)).toThrow(/layers\.0\.bias/);
+});
+
+test("weight decay by mask: matrices only, or what a pattern takes", () => {
+  const none = Object.fromEntries(Object.entries(initial).map(([name, value]) => [name, zerosLike(value)]));
+  const moved = (optimizer: Parameters<typeof runSteps>[0]) => {
+    const { parameters } = runSteps(optimizer, initial, [none], 0.1)[0];
+    return Object.entries(initial).flatMap(([name, value]) => (equal(parameters[name], value) ? [] : [name]));
+  };
+  expect(moved(maskWeightDecay(adamw, { weightDecay: 0.1 }))).toEqual(["layers.0.weight", "embed.weight"]);
+  expect(moved(maskWeightDecay(adamw, {}, "layers.*"))).toEqual(["layers.0.weight", "layers.0.bias"]);
 });
 
 test("patterns", () => {

@@ -9,6 +9,7 @@ export { ema } from "./ema.ts";
 export { accumulateFisher, type EwcTask, ewc, ewcPenalty, onlineFisher } from "./ewc.ts";
 export { groups, type ParameterGroup } from "./groups.ts";
 export { lookahead } from "./lookahead.ts";
+export { maskWeightDecay } from "./mask-weight-decay.ts";
 export { maximize } from "./maximize.ts";
 // methods:begin, written by `pnpm gen`
 export { adabelief } from "./methods/adabelief.ts";

@@ -1,11 +1,13 @@
 import { gather } from "@loomweight/graph";
 import type { Optimizer } from "@loomweight/graph/training";
 import { expectClose, type Tensor } from "@loomweight/tensor";
-import { test } from "vitest";
+import { expect, test } from "vitest";
 import { optimizerContract } from "../../test/contract.ts";
 import { runSteps } from "../../test/run.ts";
+import { runScaleInvariant } from "../../test/scale-invariant.ts";
 import { wave } from "../../test/wave.ts";
 import { expectWorked } from "../../test/worked.ts";
+import { adam } from "./adam.ts";
 import { adamp } from "./adamp.ts";
 import { adamw } from "./adamw.ts";
 
@@ -102,4 +104,12 @@ test("permuting the rows permutes the result", () => {
   const run = (p: Tensor, g: Tensor) => runSteps(adamp({ delta: 2 }), { p }, [{ p: g }, { p: g }], 0.1)[1].parameters.p;
   const [p, g] = [wave([2, 5], 1), wave([2, 5], 2)];
   expectClose(run(swapped(p), swapped(g)), swapped(run(p, g)), 1e-14);
+});
+
+test("scale-invariant quadratic: the norm stays down and the loss falls further than Adam's", () => {
+  for (const learningRate of [0.01, 0.03]) {
+    const [projected, plain] = [adamp(), adam()].map((each) => runScaleInvariant(each, learningRate));
+    expect(projected.loss).toBeLessThan(plain.loss / 5);
+    expect(projected.norm).toBeLessThan(plain.norm);
+  }
 });
