@@ -33,11 +33,11 @@ export function svd(a: Tensor, options: SvdOptions = {}): Svd {
   const { rows: m, columns: n } = matrix;
   const most = Math.min(m, n);
   const rank = options.rank === undefined ? most : requireWhole("svd", "rank", options.rank, 1, most);
-  const { values, ut, vt } = thinSvd(matrix);
+  const { values, ut, vt } = thinSvd(matrix, rank);
   canonicalRowsInto(ut, m, vt);
   const complete = options.full === true && options.rank === undefined;
-  const left = complete ? completed(ut, most, m) : ut.subarray(0, rank * m);
-  const right = complete ? completed(vt, most, n) : vt.slice(0, rank * n);
+  const left = complete ? completed(ut, most, m) : ut;
+  const right = complete ? completed(vt, most, n) : vt;
   const dtype = a.dtype as Matrix["dtype"];
   const u = transposed({ rows: left.length / m, columns: m, values: left });
   return {
@@ -57,7 +57,7 @@ function completed(rows: Float64Array, k: number, n: number): Float64Array {
 
 /** The singular values of a [m, n], descending: [min(m, n)]. Throws as `svd`. */
 export function singularValues(a: Tensor): Matrix {
-  const { values } = thinSvd(readMatrix(a, { function: "singularValues", operand: "a" }), false);
+  const { values } = thinSvd(readMatrix(a, { function: "singularValues", operand: "a" }), 0);
   return writeMatrix(values, [values.length], a.dtype as Matrix["dtype"]);
 }
 
@@ -69,6 +69,6 @@ export function numericalRank(a: Tensor, options: { readonly tolerance?: number 
   const matrix = readMatrix(a, { function: "numericalRank", operand: "a" });
   const usual = Math.max(matrix.rows, matrix.columns) * machineEpsilon[a.dtype as Matrix["dtype"]];
   const tolerance = requireNonNegative("numericalRank", "tolerance", options.tolerance ?? usual);
-  const { values } = thinSvd(matrix, false);
+  const { values } = thinSvd(matrix, 0);
   return values.filter((value) => value > tolerance * values[0]).length;
 }

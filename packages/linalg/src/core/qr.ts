@@ -25,7 +25,7 @@ export function thinQr(a: Dense, want: "none" | "thin" | "complete" = "thin"): T
     const taus = new Float64Array(k);
     for (let start = 0; start < k; start += blockSize) {
       const width = Math.min(blockSize, k - start);
-      panel(c, vectors, taus, m, start, width);
+      panel(kernels, c, vectors, taus, m, start, width);
       updateRest(kernels, c, vectors, taus, m, n, start, width);
     }
     const signs = new Float64Array(k);
@@ -45,7 +45,17 @@ export function thinQr(a: Dense, want: "none" | "thin" | "complete" = "thin"): T
 }
 
 /** Reflectors of `width` columns (rows of c), applied to those columns one by one. */
-function panel(c: Float64Array, vectors: Float64Array, taus: Float64Array, m: number, start: number, width: number) {
+function panel(
+  kernels: Kernels,
+  c: Float64Array,
+  vectors: Float64Array,
+  taus: Float64Array,
+  m: number,
+  start: number,
+  width: number,
+) {
+  const mark = kernels.mark();
+  const along = unset(kernels, width);
   for (let p = 0; p < width; p++) {
     const i = start + p;
     const v = vectors.subarray(i * m + i, (i + 1) * m);
@@ -53,14 +63,14 @@ function panel(c: Float64Array, vectors: Float64Array, taus: Float64Array, m: nu
     const { beta, tau } = reflectInto(v);
     taus[i] = tau;
     c[i * m + i] = beta;
-    for (let j = i + 1; j < start + width; j++) {
-      const column = c.subarray(j * m + i, (j + 1) * m);
-      let along = 0;
-      for (let r = 0; r < v.length; r++) along += v[r] * column[r];
-      along *= tau;
-      for (let r = 0; r < v.length; r++) column[r] -= along * v[r];
-    }
+    const rest = width - p - 1;
+    if (rest === 0) break;
+    const columns = c.subarray((i + 1) * m + i);
+    const products = along.subarray(0, rest).fill(0);
+    kernels.gemv(products, columns, m, v, rest, m - i, tau);
+    kernels.gemmStrided(columns, m, products, [1, 1], v, [1, 1], rest, m - i, 1, -1);
   }
+  kernels.release(mark);
 }
 
 /** The columns after a block: c <- c (I - V^T T V), as Q_b^T is applied to a. */

@@ -75,14 +75,13 @@ export function* randomizedSteps(
   }
   const q = orthonormal(y);
   const projected = yield { transpose: true, x: q }; // (q^T a)^T, [n, width]
-  const { values, ut: rightRows, vt: inner } = thinSvd(projected);
-  const ut = multiply({ rows: width, columns: width, values: inner }, q, { transposeB: true }).values;
-  const [left, right] = [ut.subarray(0, rank * m).slice(), rightRows.subarray(0, rank * n).slice()];
-  canonicalRowsInto(left, m, right);
+  const { values, ut: rightRows, vt: inner } = thinSvd(projected, rank);
+  const ut = multiply({ rows: rank, columns: width, values: inner }, q, { transposeB: true }).values;
+  canonicalRowsInto(ut, m, rightRows);
   return {
     values: values.slice(0, rank),
-    ut: left,
-    vt: right,
+    ut,
+    vt: rightRows,
     next: rank < width ? values[rank] : 0,
     outside: width === Math.min(m, n) ? 0 : outsideBound(q, probe),
   };

@@ -14,8 +14,11 @@ const jacobiSize = 24;
 /** A matrix that much taller than wide is first reduced by QR. */
 const tallRatio = 1.6;
 
-/** The SVD of any matrix, signs as they come; values descending. `vectors` false: ut and vt are empty. */
-export function thinSvd(input: Dense, vectors = true): ThinSvd {
+/**
+ * The SVD of any matrix, signs as they come; values descending, all of them. `vectors`: how many rows of ut and vt are
+ * formed, the largest values' first; default all.
+ */
+export function thinSvd(input: Dense, vectors = Math.min(input.rows, input.columns)): ThinSvd {
   const { matrix, scale } = scaled(input);
   const svd = scaledSvd(matrix, vectors);
   return { ...svd, values: svd.values.map((value) => value * scale) };
@@ -23,21 +26,24 @@ export function thinSvd(input: Dense, vectors = true): ThinSvd {
 
 const none = (): Float64Array => new Float64Array(0);
 
-function scaledSvd(a: Dense, vectors: boolean): ThinSvd {
+function scaledSvd(a: Dense, vectors: number): ThinSvd {
   if (a.rows < a.columns) {
     const { values, ut, vt } = scaledSvd(transposed(a), vectors);
     return { values, ut: vt, vt: ut };
   }
   const { rows: m, columns: n } = a;
   if (n <= jacobiSize ? m > n : m >= tallRatio * n) {
-    const { qt, r } = thinQr(a, vectors ? "thin" : "none");
+    const { qt, r } = thinQr(a, vectors > 0 ? "thin" : "none");
     const { values, ut, vt } = scaledSvd({ rows: n, columns: n, values: r }, vectors);
-    if (!vectors) return { values, ut, vt };
-    const product = multiply({ rows: n, columns: n, values: ut }, { rows: n, columns: m, values: qt });
+    if (vectors === 0) return { values, ut, vt };
+    const product = multiply({ rows: vectors, columns: n, values: ut }, { rows: n, columns: m, values: qt });
     return { values, ut: product.values, vt };
   }
-  if (n <= jacobiSize) return jacobiSvd(a);
-  return vectors ? conquered(a) : { values: bidiagonalValues(a), ut: none(), vt: none() };
+  if (n <= jacobiSize) {
+    const { values, ut, vt } = jacobiSvd(a);
+    return { values, ut: ut.subarray(0, vectors * n), vt: vt.subarray(0, vectors * n) };
+  }
+  return vectors > 0 ? conquered(a, vectors) : { values: bidiagonalValues(a), ut: none(), vt: none() };
 }
 
 /**
@@ -64,7 +70,7 @@ function bidiagonalValues({ rows: m, columns: n, values: a }: Dense): Float64Arr
   });
 }
 
-function conquered({ rows: m, columns: n, values: a }: Dense): ThinSvd {
+function conquered({ rows: m, columns: n, values: a }: Dense, count: number): ThinSvd {
   const conquer = bidiagonalSvdRoom(n) + 2 * n * m + 4 * blockSize * (m + n);
   return withWorkspace("svd", Math.max(m * n + bidiagonalizeRoom(m, n), conquer), (kernels) => {
     const base = kernels.mark();
@@ -78,15 +84,15 @@ function conquered({ rows: m, columns: n, values: a }: Dense): ThinSvd {
     const { values, u, v } = bidiagonalSvd(kernels, reduced.diagonal, reduced.above);
     const vectors = unset(kernels, n * m);
     vectors.set(left);
-    const ut = unset(kernels, n * m).fill(0);
+    const ut = unset(kernels, count * m).fill(0);
     // ascending to descending
-    for (let i = 0; i < n; i++) ut.set(u.subarray((n - 1 - i) * n, (n - i) * n), i * m);
-    applyReflectors(kernels, ut, vectors, reduced.leftTaus, { rows: n, length: m, count: n, offset: 0 });
+    for (let i = 0; i < count; i++) ut.set(u.subarray((n - 1 - i) * n, (n - i) * n), i * m);
+    applyReflectors(kernels, ut, vectors, reduced.leftTaus, { rows: count, length: m, count: n, offset: 0 });
     const outU = ut.slice();
     vectors.set(right);
-    const vt = ut.subarray(0, n * n);
-    for (let i = 0; i < n; i++) vt.set(v.subarray((n - 1 - i) * n, (n - i) * n), i * n);
-    applyReflectors(kernels, vt, vectors, reduced.rightTaus, { rows: n, length: n, count: n - 1, offset: 1 });
+    const vt = ut.subarray(0, count * n);
+    for (let i = 0; i < count; i++) vt.set(v.subarray((n - 1 - i) * n, (n - i) * n), i * n);
+    applyReflectors(kernels, vt, vectors, reduced.rightTaus, { rows: count, length: n, count: n - 1, offset: 1 });
     return { values: values.slice().reverse(), ut: outU, vt: vt.slice() };
   });
 }
