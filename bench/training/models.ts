@@ -1,4 +1,4 @@
-import { add, flatten, matMul, maxPool, relu, transpose, type Value } from "@loomweight/graph";
+import { add, flatten, maxPool, relu, type Value } from "@loomweight/graph";
 import {
   attention,
   batchNorm,
@@ -12,6 +12,7 @@ import {
   initRunningStatistics,
   layerNorm,
   linear,
+  linearCrossEntropy,
   mlp,
 } from "@loomweight/graph/nn";
 import type { Loss, Optimizer } from "@loomweight/graph/training";
@@ -110,8 +111,7 @@ function gptModel({ vocabulary = 50257, width = 48, layers = 3, heads = 3, conte
         h = add(h, attention(p, `h.${layer}`, layerNorm(p, `h.${layer}.ln1`, h), { heads, causal: true }));
         h = add(h, mlp(p, `h.${layer}`, layerNorm(p, `h.${layer}.ln2`, h)));
       }
-      const logits = matMul(layerNorm(p, "ln", h), transpose(p["wte.weight"], [1, 0]));
-      return crossEntropy(logits, y, { ignore: null });
+      return linearCrossEntropy(layerNorm(p, "ln", h), p["wte.weight"], y, { ignore: null });
     },
     optimizer: adamw({ weightDecay: 0.1 }),
     learningRate: 3e-4,

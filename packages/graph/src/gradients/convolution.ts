@@ -4,10 +4,10 @@ import { tensorOf } from "../evaluate/numbers.ts";
 import { concreteShape, filled, scaled, spread, times } from "../gradient/algebra.ts";
 import { throughParts } from "../gradient/by-parts.ts";
 import { defineGradients, type GradientCall, type GradientRule, operand, unary } from "../gradient/rule.ts";
-import { conv, convTranspose } from "../ops/convolution.ts";
-import { add } from "../ops/elementwise.ts";
+import { conv, convTranspose, maxPool as poolLargest, resize } from "../ops/convolution.ts";
+import { add, mul } from "../ops/elementwise.ts";
 import { pad, slice } from "../ops/indexing.ts";
-import { equal, where } from "../ops/logic.ts";
+import { cast, equal, where } from "../ops/logic.ts";
 import { reduceMax, reduceSum } from "../ops/reduce.ts";
 import { resizeByParts } from "../ops/resize-parts.ts";
 import { concat, expand, reshape, split, transpose } from "../ops/shape.ts";
@@ -207,6 +207,10 @@ const maxPool: GradientRule = unary(({ x, y, dy, call }) => {
   const geometry = geometryOf(windowOf(call, intsOf(call, "kernel_shape") ?? []), sizes, out);
   const [outer, { kernel }] = [shape.slice(0, 2), geometry];
   const tiled = tiles(geometry, sizes, out);
+  if (tiled !== undefined && sizes.length === 2) {
+    const dx = throughTiledMaxPool(cropTo(x, sizes, tiled.whole), y, dy, kernel);
+    return fit(dx, [...outer, ...tiled.whole], [0, 0, 0, 0], shape);
+  }
   if (tiled !== undefined) {
     const { whole, split, ones, kernelAxes } = tiled;
     const cells = reshape(cropTo(x, sizes, whole), [...outer, ...split]);
@@ -230,6 +234,28 @@ const maxPool: GradientRule = unary(({ x, y, dy, call }) => {
   const weight = tensorOf(onehot, [count, 1, ...kernel], x.dtype);
   return reshape(spreadTo(where(first, given, 0), weight, out, sizes, geometry, 1), shape);
 });
+
+/**
+ * The same for windows of an image that lie side by side. Each window's value is laid over its cells by a nearest Resize,
+ * so that all else is between tensors of one shape: broadcasting along axes of 2 or 3 cells is ten times slower.
+ */
+function throughTiledMaxPool(x: Value, y: Value, dy: Value, kernel: readonly number[]): Value {
+  const [height, width] = (x.shape as readonly number[]).slice(2);
+  const overCells = (value: Value) =>
+    resize(value, {
+      scales: tensorOf(Float64Array.of(1, 1, ...kernel), [4], "float32"),
+      coordinates: "asymmetric",
+      nearest: "floor",
+    });
+  const order = Float64Array.from({ length: height * width }, (_, cell) => {
+    const [row, column] = [Math.floor(cell / width) % kernel[0], (cell % width) % kernel[1]];
+    return kernel[0] * kernel[1] - row * kernel[1] - column; // the first cell ranks highest, the last 1
+  });
+  const largest = cast(equal(x, overCells(y)), x.dtype);
+  const rank = mul(largest, tensorOf(order, [height, width], x.dtype));
+  const first = equal(rank, overCells(poolLargest(rank, kernel, { strides: kernel })));
+  return mul(cast(first, x.dtype), overCells(dy));
+}
 
 /** The whole windows of x. */
 function cropTo(x: Value, sizes: readonly number[], whole: readonly number[]): Value {

@@ -24,6 +24,8 @@ export {
   type CrossEntropyOptions,
   crossEntropy,
   huber,
+  type LinearCrossEntropyOptions,
+  linearCrossEntropy,
   meanAbsoluteError,
   meanSquaredError,
 } from "./losses.ts";

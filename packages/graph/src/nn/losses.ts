@@ -1,11 +1,12 @@
 import { customGradient } from "../gradient/custom.ts";
 import { scalarOf } from "../op.ts";
-import { abs, add, clip, div, exp, log, max, mul, neg, softplus, sub } from "../ops/elementwise.ts";
+import { abs, add, clip, div, exp, log, max, mul, neg, reciprocal, softplus, sub } from "../ops/elementwise.ts";
 import { gatherElements } from "../ops/indexing.ts";
 import { cast, equal, greaterOrEqual, where } from "../ops/logic.ts";
+import { gemm } from "../ops/matmul.ts";
 import { reduceMax, reduceMean, reduceSum } from "../ops/reduce.ts";
 import { scatterElements } from "../ops/scatter.ts";
-import { reshape } from "../ops/shape.ts";
+import { concat, reshape, split } from "../ops/shape.ts";
 import { named } from "../scope.ts";
 import type { Value } from "../value.ts";
 import { sizesOf } from "./parameters.ts";
@@ -60,6 +61,76 @@ function crossEntropyRows(x: Value, targets: Value, smoothing: number): Value {
     const spread = smoothing === 0 ? probabilities : sub(probabilities, mul(dy, smoothing / classes));
     return [scatterElements(spread, targets, mul(dy, smoothing - 1), { axis: 1, reduction: "add" })];
   });
+}
+
+export interface LinearCrossEntropyOptions {
+  /** Default -100; `null`: every target counts. */
+  readonly ignore?: number | null;
+  /** Parts that the rows are worked on in, one after another; default: rows of at most 4 M logits together. */
+  readonly parts?: number;
+}
+
+/**
+ * crossEntropy(x weightᵀ, targets) for x [.., in], weight [classes, in], targets [..], part by part of the rows: the
+ * gradient of a part's logits is used up before the next part begins, so that logits of large vocabularies never lie in
+ * memory together. The gradient is that of the whole; it cannot be differentiated again.
+ */
+export function linearCrossEntropy(
+  x: Value,
+  weight: Value,
+  targets: Value,
+  { ignore = -100, parts }: LinearCrossEntropyOptions = {},
+): Value {
+  return named("linearCrossEntropy", () => {
+    const shape = sizesOf(x, "linearCrossEntropy");
+    const width = shape[shape.length - 1];
+    const rows = shape.slice(0, -1).reduce((product, size) => product * size, 1);
+    const count = Math.min(rows, parts ?? Math.ceil((rows * Number(weight.shape[0])) / 2 ** 22));
+    const sizes = Array.from(
+      { length: count },
+      (_, i) => Math.floor(((i + 1) * rows) / count) - Math.floor((i * rows) / count),
+    );
+    const column = reshape(targets, [rows, 1]);
+    const ignored = ignore === null ? undefined : equal(column, scalarOf(ignore, column.dtype));
+    const safe = ignored === undefined ? column : where(ignored, scalarOf(0, column.dtype), column);
+    const counts = ignored && where(ignored, scalarOf(0, "float32"), scalarOf(1, "float32"));
+    const share = counts === undefined ? 1 / rows : div(counts, max(reduceSum(counts, undefined, false), 1));
+    // Each row's share of the mean: one number, or a column.
+    const shareOf = typeof share === "number" ? () => share : cut(share, sizes);
+    const [xs, ts] = [cut(reshape(x, [rows, width]), sizes), cut(safe, sizes)];
+    let loss: Value = scalarOf(0, "float32");
+    let dWeight: Value | undefined;
+    const dParts: Value[] = [];
+    for (let i = 0; i < count; i++) {
+      // Adding nothing times what came before puts the parts in order.
+      const previous = dParts[i - 1];
+      const part = previous === undefined ? xs(i) : add(xs(i), mul(reduceSum(previous, undefined, true), 0));
+      const logits = gemm(part, weight, undefined, { transB: true });
+      const shifted = sub(logits, reduceMax(logits, [1]));
+      const picked = gatherElements(shifted, ts(i), 1);
+      const exponentials = exp(shifted);
+      const sum = reduceSum(exponentials, [1]);
+      loss = add(loss, reduceSum(mul(sub(log(sum), picked), shareOf(i)), undefined, false));
+      const scaled = mul(exponentials, mul(reciprocal(sum), shareOf(i)));
+      const down = mul(add(mul(picked, 0), -1), shareOf(i)); // [rows, 1]
+      const dLogits = scatterElements(scaled, ts(i), down, { axis: 1, reduction: "add" });
+      dParts.push(gemm(dLogits, weight));
+      const own = gemm(dLogits, part, undefined, { transA: true });
+      dWeight = dWeight === undefined ? own : add(dWeight, own);
+    }
+    const dx = reshape(dParts.length === 1 ? dParts[0] : concat(dParts, 0), shape);
+    return customGradient(
+      [x, weight],
+      () => loss,
+      (dy) => [mul(dx, dy), mul(dWeight as Value, dy)],
+    );
+  });
+}
+
+/** Rows of x in parts of these sizes. */
+function cut(x: Value, sizes: readonly number[]): (part: number) => Value {
+  const parts = sizes.length === 1 ? [x] : split(x, sizes, 0);
+  return (part) => parts[part];
 }
 
 /** Mean of (prediction − target)². As torch.nn.functional.mse_loss. */

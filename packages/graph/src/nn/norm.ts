@@ -1,7 +1,8 @@
 import { LoomweightError } from "@loomweight/tensor";
-import { add, div, mul, sqrt, sub } from "../ops/elementwise.ts";
+import { customGradient } from "../gradient/custom.ts";
+import { add, div, mul, reciprocal, sqrt, sub } from "../ops/elementwise.ts";
 import { layerNormalization } from "../ops/normalize.ts";
-import { reduceMean } from "../ops/reduce.ts";
+import { reduceMean, reduceSum } from "../ops/reduce.ts";
 import { reshape } from "../ops/shape.ts";
 import type { Value } from "../value.ts";
 import { inLayer, optionalParameter, type Parameters, parameterName, parameterOf, sizesOf } from "./parameters.ts";
@@ -87,7 +88,11 @@ export function batchNorm(
     const batchMean = reduceMean(x, axes);
     const centred = sub(x, batchMean);
     const batchVariance = reduceMean(mul(centred, centred), axes);
-    const output = scaleChannels(parameters, layer, div(centred, sqrt(add(batchVariance, epsilon))));
+    const inverse = reciprocal(sqrt(add(batchVariance, epsilon)));
+    const weight = optionalParameter(parameters, layer, "weight");
+    const bias = optionalParameter(parameters, layer, "bias");
+    const normed = throughBatch(x, { centred, inverse, axes, perChannel }, weight);
+    const output = bias === undefined ? normed : add(normed, reshape(bias, perChannel));
     // Running variances are unbiased, though the batch is normalized by the biased one.
     const count = axes.reduce((product, axis) => product * shape[axis], 1);
     const moved = (running: Value, batch: Value, factor: number) =>
@@ -99,6 +104,28 @@ export function batchNorm(
         [parameterName(layer, "running_var")]: moved(variance, batchVariance, count / Math.max(1, count - 1)),
       },
     };
+  });
+}
+
+/**
+ * y = (x − mean) · r · weight with its gradient in few passes over x, where rules operator by operator take twice as
+ * many: dx = r · weight · (dy − mean(dy) − (x − mean) r² mean(dy (x − mean))), dweight = r Σ dy (x − mean).
+ */
+function throughBatch(
+  x: Value,
+  batch: { centred: Value; inverse: Value; axes: readonly number[]; perChannel: readonly number[] },
+  weight: Value | undefined,
+): Value {
+  const { centred, inverse, axes, perChannel } = batch;
+  const gain = weight === undefined ? inverse : mul(inverse, reshape(weight, perChannel));
+  const forward = () => mul(centred, gain);
+  return customGradient(weight === undefined ? [x] : [x, weight], forward, (dy) => {
+    const along = mul(dy, centred);
+    const tilt = mul(mul(reduceMean(along, axes), mul(inverse, inverse)), gain);
+    const shift = mul(reduceMean(dy, axes), gain);
+    const dx = sub(mul(dy, gain), add(mul(centred, tilt), shift));
+    if (weight === undefined) return [dx];
+    return [dx, reshape(mul(reduceSum(along, axes), inverse), [perChannel[0]])];
   });
 }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { createRandom, fromData, type Tensor, toFloat64 } from "@loomweight/tensor";
+import { createRandom, fromData, normal, type Tensor, toFloat64 } from "@loomweight/tensor";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   type GraphValue,
@@ -124,6 +124,32 @@ describe("as recorded from PyTorch", () => {
   test("every layer and loss is recorded", () => {
     expect(new Set(recorded.cases.map((each) => each.name))).toEqual(new Set(Object.keys(uses)));
   });
+});
+
+test.each([1, 3, 5])("linearCrossEntropy in %i parts is crossEntropy of the product", async (parts) => {
+  const [x, weight] = [input("x", "float32", [5, 4]), input("w", "float32", [7, 4])];
+  const targets = input("t", "int32", [5]);
+  const losses = {
+    whole: nn.crossEntropy(nn.linearOf(x, weight), targets),
+    parts: nn.linearCrossEntropy(x, weight, targets, { parts }),
+  };
+  const outputs = Object.fromEntries(
+    Object.entries(losses).flatMap(([name, loss]) => {
+      const { dx, dw } = gradient(mul(loss, 3), { dx: x as GraphValue, dw: weight });
+      return Object.entries({ loss, dx, dw }).map(([key, value]) => [`${name} ${key}`, value]);
+    }),
+  );
+  const random = createRandom(3, "parts");
+  const results = await runtime.evaluate(outputs, {
+    x: normal([5, 4], random.child("x")),
+    w: normal([7, 4], random.child("w")),
+    t: fromData("int32", Int32Array.of(0, 6, -100, 3, 3), [5]),
+  });
+  for (const key of ["loss", "dx", "dw"]) {
+    const [whole, part] = [toFloat64(results[`whole ${key}`]), toFloat64(results[`parts ${key}`])];
+    expect(part.length).toBe(whole.length);
+    for (const [i, value] of whole.entries()) expect(part[i]).toBeCloseTo(value, 5);
+  }
 });
 
 test("first weights have PyTorch's names, shapes and ranges, and depend on seed and name alone", () => {

@@ -1,5 +1,5 @@
 import { createRandom, fromData, normal, type Tensor } from "@loomweight/tensor";
-import { add, averagePool, type Runtime, relu, reshape } from "../../src/index.ts";
+import { add, maxPool, type Runtime, relu, reshape } from "../../src/index.ts";
 import * as nn from "../../src/nn/index.ts";
 import { type Loss, train } from "../../src/training/index.ts";
 import { adam } from "./../training/optimizers.ts";
@@ -60,7 +60,7 @@ export const parityCases: Record<string, Case> = {
         rope: {},
       });
       const y = add(x, attended);
-      return nn.crossEntropy(add(y, nn.gatedMlp(p, "mlp", y)), t);
+      return nn.linearCrossEntropy(add(y, nn.gatedMlp(p, "mlp", y)), p["embed.weight"], t, { parts: 3 });
     },
   },
   convolution: {
@@ -74,7 +74,7 @@ export const parityCases: Record<string, Case> = {
     loss: (p, { x, t }, { buffers }) => {
       const convolved = nn.convolution(p, "conv", x, { padding: 1 });
       const { output, updates } = nn.batchNorm(p, buffers, "bn", convolved, { training: true });
-      const pooled = averagePool(relu(output), [2, 2], { strides: [2, 2] });
+      const pooled = maxPool(relu(output), [2, 2], { strides: [2, 2] });
       return { loss: nn.crossEntropy(nn.linear(p, "out", reshape(pooled, [5, 64])), t), updates };
     },
   },
