@@ -1,5 +1,6 @@
 import type { ModelFolder } from "@loomweight/checkpoint";
 import type { Pooling, PoolingMode } from "@loomweight/models";
+import { LoomweightError } from "@loomweight/tensor";
 import type { ExportWarning } from "./report.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -20,10 +21,7 @@ const flags: readonly (readonly [flag: string, mode: PoolingMode])[] = [
  */
 export async function sentencePooling(folder: ModelFolder): Promise<{ pooling?: Pooling; warnings: ExportWarning[] }> {
   if (!folder.files.has("modules.json")) return { warnings: [] };
-  const modules = (await folder.readJson("modules.json")) as unknown;
-  const types = (Array.isArray(modules) ? modules : Object.values(modules as Json)).map((each) =>
-    String((each as Json | null)?.type ?? "").replace(/^.*\./, ""),
-  );
+  const types = moduleTypes(await folder.readText("modules.json"), folder.location);
   const unknown = types.filter((type) => !["Transformer", "Pooling", "Normalize"].includes(type));
   if (unknown.length > 0) return { warnings: [notPooled(`a module ${unknown.join(", ")}`)] };
   if (!types.includes("Pooling")) return { warnings: [] };
@@ -38,6 +36,29 @@ export async function sentencePooling(folder: ModelFolder): Promise<{ pooling?: 
     return { warnings: [notPooled(`the pooling mode ${modes.join(", ") || "none"}`)] };
   }
   return { pooling: { modes: modes as PoolingMode[], normalize: types.includes("Normalize") }, warnings: [] };
+}
+
+/** The last parts of the modules' class names, in their order. Throws `INVALID_JSON`. */
+function moduleTypes(text: string, location: string): string[] {
+  let modules: unknown;
+  try {
+    modules = JSON.parse(text);
+  } catch (cause) {
+    throw invalidModules(location, "no JSON", cause);
+  }
+  if (!Array.isArray(modules)) throw invalidModules(location, typeof modules);
+  return modules.map((each) => String((each as Json | null)?.type ?? "").replace(/^.*\./, ""));
+}
+
+function invalidModules(location: string, found: string, cause?: unknown): LoomweightError {
+  return new LoomweightError({
+    code: "INVALID_JSON",
+    problem: "modules.json cannot be read",
+    file: location,
+    expected: "a list of modules",
+    found,
+    cause,
+  });
 }
 
 function notPooled(what: string): ExportWarning {
