@@ -6,13 +6,17 @@ import {
   encodeOnnx,
   findParameters,
   type GraphValue,
+  gradient,
   importOnnx,
   initializer,
   input,
   insertDropout,
   instantiate,
+  int,
+  ints,
   isTensor,
   lazyTensor,
+  log,
   matMul,
   mul,
   named,
@@ -211,4 +215,131 @@ describe("bodies", () => {
       z: [20, 60],
     });
   });
+
+  test("give way to the branch that is taken where the condition is a constant", async () => {
+    const imported = await importOnnx(branching);
+    for (const [flag, op] of [
+      [1, "Add"],
+      [0, "Mul"],
+    ] as const) {
+      const { outputs } = instantiate(imported, { inputs: { up: tensor([flag], [], "bool") } });
+      expect((outputs.y as GraphValue).node?.op).toBe(op);
+    }
+  });
+
+  test("have no weights of their own: they become weights of the model, with names of their own", async () => {
+    const then = { ...body("Add", "sum"), initializers: new Map([["w", initializer("w", tensor([1], [1]))]]) };
+    const other = { ...body("Add", "sum"), initializers: new Map([["w", initializer("w", tensor([2], [1]))]]) };
+    const attributes = {
+      then_branch: { type: "graph" as const, value: then },
+      else_branch: { type: "graph" as const, value: other },
+    };
+    const [abs, choice] = branching.graph.nodes;
+    const graph = { ...branching.graph, nodes: [abs, { ...choice, attributes }], initializers: new Map() };
+    const imported = await importOnnx({ ...branching, graph });
+    expect([...imported.parameters.keys()]).toEqual(["w_1", "w_2"]);
+    const { outputs, inputs } = instantiate(imported);
+    const feeds = { x: tensor([3], [1]), up: tensor([0], [], "bool") };
+    const given = Object.values(inputs) as GraphValue[];
+    expect(await run({ y: outputs.y as GraphValue }, given, feeds)).toEqual({ y: [5] });
+  });
+});
+
+test("constants of floats are weights, single numbers and shapes are not", async () => {
+  const constant = (name: string, value: Tensor) =>
+    onnxNode("Constant", [], [name], { attributes: { value: { type: "tensor", value } } });
+  const graph: OnnxGraph = {
+    ...linear.graph,
+    nodes: [
+      constant("kernel", tensor([1, 2, 3, 4], [2, 2])),
+      constant("half", tensor([0.5], [])),
+      onnxNode("MatMul", ["x", "kernel"], ["a"]),
+      onnxNode("Mul", ["a", "half"], ["y"]),
+    ],
+    outputs: [{ name: "y", dtype: "float32", shape: ["batch", 2] }],
+    initializers: new Map(),
+  };
+  const imported = await importOnnx({ ...linear, graph });
+  expect([...imported.parameters.keys()]).toEqual(["kernel"]);
+  const { outputs } = instantiate(imported, {
+    inputs: { x: tensor([1, 1], [1, 2]) },
+    parameters: { kernel: tensor([2, 0, 0, 2], [2, 2]) },
+  });
+  expect(isTensor(outputs.y) && [...outputs.y.data]).toEqual([1, 1]);
+});
+
+test("an imported model is differentiated and trained: an old file, extended by a loss", async () => {
+  // Of opset 9: Conv → BatchNormalization → Relu → GlobalAveragePool → Flatten → Gemm → Softmax (over all axes from 1).
+  const pattern = (count: number, shape: number[], shift: number) =>
+    initializer(
+      "",
+      tensor(
+        Array.from({ length: count }, (_, i) => Math.sin(1.7 * i + shift)),
+        shape,
+      ),
+    );
+  const weights = {
+    kernel: pattern(18, [2, 1, 3, 3], 0),
+    scale: pattern(2, [2], 1),
+    shift: pattern(2, [2], 2),
+    mean: pattern(2, [2], 3),
+    variance: initializer("", tensor([1, 2], [2])),
+    head: pattern(6, [3, 2], 4),
+    bias: pattern(3, [3], 5),
+  };
+  const model: OnnxModel = {
+    ...linear,
+    irVersion: 4,
+    opsets: { "": 9 },
+    graph: {
+      name: "cnn",
+      nodes: [
+        onnxNode("Conv", ["image", "kernel"], ["c"], { attributes: { pads: ints([1, 1, 1, 1]) } }),
+        onnxNode("BatchNormalization", ["c", "scale", "shift", "mean", "variance"], ["n"]),
+        onnxNode("Relu", ["n"], ["r"]),
+        onnxNode("GlobalAveragePool", ["r"], ["p"]),
+        onnxNode("Flatten", ["p"], ["f"]),
+        onnxNode("Gemm", ["f", "head", "bias"], ["g"], { attributes: { transB: int(1) } }),
+        onnxNode("Softmax", ["g"], ["probabilities"]),
+      ],
+      inputs: [{ name: "image", dtype: "float32", shape: ["batch", 1, 4, 4] }],
+      outputs: [{ name: "probabilities", dtype: "float32", shape: ["batch", 3] }],
+      initializers: new Map(Object.entries(weights).map(([name, each]) => [name, { ...each, name }])),
+      valueInfo: new Map(),
+    },
+  };
+  const imported = await importOnnx(model);
+  const trained = findParameters(imported, /kernel|scale|shift|head|bias/);
+  const values = Object.fromEntries([...trained].map(([name, { dtype, shape }]) => [name, input(name, dtype, shape)]));
+  const image = input("image", "float32", [2, 1, 4, 4]);
+  const { outputs } = instantiate(imported, { inputs: { image }, parameters: values });
+  const target = tensor([1, 0, 0, 0, 0, 1], [2, 3]);
+  const loss = reduceMean(mul(log(outputs.probabilities), target), [0, 1], false);
+  const negative = mul(loss, -6) as GraphValue;
+  const gradients = gradient(negative, values);
+  const step = Object.fromEntries(
+    Object.keys(values).map((name) => [`next/${name}`, sub(values[name], mul(gradients[name], 0.2))]),
+  );
+  let state: Record<string, Tensor> = {};
+  for (const name of trained.keys()) state[name] = await (trained.get(name)?.data?.read() as Promise<Tensor>);
+  const pixels = tensor(
+    Array.from({ length: 32 }, (_, i) => Math.cos(i)),
+    [2, 1, 4, 4],
+  );
+  const bytes = await encodeOnnx(
+    assemble({ name: "step", inputs: [image, ...Object.values(values)], outputs: { loss: negative, ...step } }),
+  );
+  const losses: number[] = [];
+  for (let round = 0; round < 40; round++) {
+    const feeds = Object.entries({ image: pixels, ...state }).map(([name, each]) => [name, feedOf(each)]);
+    const results = await runModel(bytes, Object.fromEntries(feeds));
+    losses.push((results.loss.data as Float32Array)[0]);
+    state = Object.fromEntries(
+      Object.entries(state).map(([name, { shape }]) => [
+        name,
+        tensor([...(results[`next/${name}`].data as Float32Array)], [...shape]),
+      ]),
+    );
+  }
+  expect(losses[39]).toBeLessThan(losses[0] / 3);
 });

@@ -1,6 +1,28 @@
+import { elementCount } from "@loomweight/tensor";
 import { createNames } from "../assemble.ts";
 import type { Initializer, OnnxGraph, OnnxNode } from "../model.ts";
-import { mapBodies, namesInBodies, redirect, subgraphsOf } from "../rewrite.ts";
+import { initializer, mapBodies, namesInBodies, redirect, subgraphsOf } from "../rewrite.ts";
+
+/**
+ * The graph, and its bodies, with the constants that are weights as initializers: some exporters write every weight as
+ * a Constant node. Single numbers, whole numbers and texts stay constants.
+ */
+export function liftConstants(graph: OnnxGraph): OnnxGraph {
+  const initializers = new Map(graph.initializers);
+  const outputs = new Set(graph.outputs.map((each) => each.name));
+  const nodes = graph.nodes.flatMap((node): OnnxNode[] => {
+    if (subgraphsOf(node).length > 0) return [{ ...node, attributes: mapBodies(node.attributes, liftConstants) }];
+    const value = node.op === "Constant" && node.domain === "" ? node.attributes.value : undefined;
+    const [name] = node.outputs;
+    if (value?.type !== "tensor" || outputs.has(name) || initializers.has(name)) return [node];
+    const { dtype, shape } = value.value;
+    const real = dtype.startsWith("float") || dtype === "bfloat16";
+    if (!real || elementCount(shape) < 2) return [node];
+    initializers.set(name, initializer(name, value.value));
+    return [];
+  });
+  return { ...graph, nodes, initializers };
+}
 
 /**
  * The graph with the initializers of its bodies (If, Loop, Scan, at any depth) moved to the outside, where they are

@@ -5,7 +5,7 @@ import { parameter } from "../inputs.ts";
 import type { Initializer, OnnxGraph, OnnxModel, ValueInfo } from "../model.ts";
 import { subgraphsOf, usedBy } from "../rewrite.ts";
 import type { GraphValue } from "../value.ts";
-import { hoistInitializers } from "./hoist.ts";
+import { hoistInitializers, liftConstants } from "./hoist.ts";
 import { normalizeModel } from "./normalize.ts";
 
 /** A model that `instantiate` can call, any number of times: nothing is left to read but its weights. */
@@ -29,13 +29,13 @@ export interface ImportOptions extends Pick<InferOptions, "tables"> {
 }
 
 /**
- * Prepares a model for `instantiate`: brings it to one opset (see `normalizeModel`), takes the weights out of the
- * bodies of If, Loop and Scan, and reads its small constants. Throws what `checkModel` throws, `UNSUPPORTED_OPSET`, `UNSUPPORTED_OP`, `INVALID_GRAPH`.
+ * Prepares a model for `instantiate`: brings it to one opset (see `normalizeModel`), makes weights of
+ * constants of floats, takes weights out of the bodies of If, Loop and Scan, and reads its small constants. Throws what `checkModel` throws, `UNSUPPORTED_OPSET`, `UNSUPPORTED_OP`, `INVALID_GRAPH`.
  */
 export async function importOnnx(model: OnnxModel, options: ImportOptions = {}): Promise<ImportedModel> {
   checkModel(model);
   const normal = await normalizeModel(model);
-  const graph = hoistInitializers(normal.graph);
+  const graph = hoistInitializers(liftConstants(normal.graph));
   const small = await readSmallConstants(graph);
   const given = new Set(graph.initializers.keys());
   const settings = settingsOf(graph);

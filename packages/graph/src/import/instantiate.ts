@@ -9,8 +9,8 @@ import {
   opsetOf,
   type TypeScope,
 } from "../infer.ts";
-import { input } from "../inputs.ts";
-import type { OnnxFunction, OnnxModel, OnnxNode, ValueInfo } from "../model.ts";
+import { input, parameter } from "../inputs.ts";
+import type { OnnxFunction, OnnxGraph, OnnxModel, OnnxNode, ValueInfo } from "../model.ts";
 import {
   evaluateCall,
   inferTypesOf,
@@ -69,7 +69,8 @@ const mostComputed = 2 ** 22;
 /**
  * An imported model called like a function: its nodes on these inputs and weights, as values that can be
  * differentiated, extended and assembled again. Types follow from what is given, so another batch size or a concrete
- * size for a symbol is fine as far as the nodes allow it. Ops on constants are computed at once.
+ * size for a symbol is fine as far as the nodes allow it. Ops on constants are computed at once, and an If on a constant
+ * condition gives way to the branch that is taken.
  *
  * Throws `UNKNOWN_INPUT`, `UNKNOWN_TENSOR`, `DTYPE_MISMATCH`, `SHAPE_MISMATCH` for what does not fit, `UNKNOWN_TYPE`
  * where neither a rule nor the file tells what an op gives, and what the ops' rules throw.
@@ -91,16 +92,14 @@ export function instantiate(imported: ImportedModel, options: InstantiateOptions
   }
   const declared = new Map<string, ValueInfo>(graph.valueInfo);
   for (const each of graph.outputs) declared.set(each.name, each);
-  for (const node of graph.nodes) {
-    const results = place(node, values, scope, context, options.prefix, (name) => bound(declared.get(name), binding));
-    for (const [index, name] of node.outputs.entries()) {
-      const made = results[index];
-      if (name === "" || made === undefined) continue;
-      const value = options.change?.({ name, node, value: made }) ?? made;
-      values.set(name, value);
-      scope.own.set(name, typeOf(value));
-    }
-  }
+  placeAll(graph.nodes, {
+    values,
+    scope,
+    context,
+    prefix: options.prefix,
+    change: options.change,
+    declared: (name) => bound(declared.get(name), binding),
+  });
   const outputs = Object.fromEntries(graph.outputs.map(({ name }) => [name, valueNamed(values, name)]));
   const { "ai.onnx": standard, ...opsets } = model.opsets;
   return {
@@ -236,17 +235,37 @@ function bindParameters(
   return parameters;
 }
 
+/** What placing nodes needs to know and fills. */
+interface Placing {
+  readonly values: Map<string, Value>;
+  readonly scope: TypeScope;
+  readonly context: InferContext;
+  readonly prefix: string | undefined;
+  readonly change: InstantiateOptions["change"];
+  readonly declared: (name: string) => Pick<ValueInfo, "dtype" | "shape"> | undefined;
+}
+
+function placeAll(nodes: readonly OnnxNode[], placing: Placing): void {
+  const { values, scope, change } = placing;
+  for (const node of nodes) {
+    const results = place(node, placing);
+    for (const [index, name] of node.outputs.entries()) {
+      const made = results[index];
+      if (name === "" || made === undefined) continue;
+      const value = change?.({ name, node, value: made }) ?? made;
+      values.set(name, value);
+      scope.own.set(name, typeOf(value));
+    }
+  }
+}
+
 /** One node on the values of this call. */
-function place(
-  node: OnnxNode,
-  values: ReadonlyMap<string, Value>,
-  scope: TypeScope,
-  context: InferContext,
-  prefix: string | undefined,
-  declared: (name: string) => Pick<ValueInfo, "dtype" | "shape"> | undefined,
-): readonly (Value | undefined)[] {
+function place(node: OnnxNode, placing: Placing): readonly (Value | undefined)[] {
+  const { values, scope, context, prefix, declared } = placing;
   const inputs = withoutTrailing(node.inputs.map((name) => (name === "" ? undefined : valueNamed(values, name))));
   if (passesThrough(node, inputs)) return [inputs[0]];
+  const chosen = chosenBranch(node, inputs[0]);
+  if (chosen !== undefined) return placeBranch(chosen, placing);
   const captures = capturesOf(node, values);
   const computed = captures === undefined ? evaluated(node, inputs, context) : undefined;
   if (computed !== undefined) return computed;
@@ -267,6 +286,25 @@ function place(
     node.outputs.map((name) => (name === "" ? undefined : scoped(name, prefix))),
   );
   return node.outputs.map((name, index) => (name === "" ? undefined : outputs[index]));
+}
+
+/** The branch of an If that is taken, where the condition is a constant. */
+function chosenBranch(node: OnnxNode, condition: Value | undefined): OnnxGraph | undefined {
+  if (node.op !== "If" || !isStandard(node.domain) || condition === undefined || !isTensor(condition)) return undefined;
+  const branch = node.attributes[integersOf(condition)[0] === 0 ? "else_branch" : "then_branch"];
+  return branch?.type === "graph" ? branch.value : undefined;
+}
+
+/** A branch in place of its If: names inside bodies are not used outside, so they share one map. */
+function placeBranch(branch: OnnxGraph, placing: Placing): readonly Value[] {
+  const { values, scope, context } = placing;
+  for (const each of branch.initializers.values()) {
+    const value = context.constants.get(each) ?? parameter(each.name, each.data);
+    values.set(each.name, value);
+    scope.own.set(each.name, typeOf(value));
+  }
+  placeAll(branch.nodes, placing);
+  return branch.outputs.map(({ name }) => valueNamed(values, name));
 }
 
 function scoped(name: string, prefix: string | undefined): string {
