@@ -2,9 +2,12 @@ import type { Checkpoint } from "@loomweight/checkpoint";
 import { createKernels, type Kernels } from "@loomweight/kernels";
 import { byteLengthOf, elementCount } from "@loomweight/tensor";
 import type { AnyMergeMethod } from "./define.ts";
-import { createEngine, engineBytes } from "./lazy/engine.ts";
+import { createEngine, engineSizesWithin } from "./lazy/engine.ts";
 import { type MergeTensorOptions, mergeTensor, type TensorSink } from "./merge-tensor.ts";
 import type { MergePlan, TensorPlan } from "./plan/plan.ts";
+
+/** Bytes of weights in flight, unless asked otherwise. */
+export const defaultMemory: number = 256 * 2 ** 20;
 
 export interface MergeProgress {
   /** The tensor that was worked on last. */
@@ -27,7 +30,9 @@ export interface ExecuteOptions extends MergeTensorOptions {
   readonly finished?: ReadonlySet<string>;
   /** Tensors worked on at once, so that reads and writes of one overlap the computing of another; default 2. */
   readonly concurrency?: number;
-  /** Makes the kernels of each of them; default `createKernels` with 96 MB, of which only what is used counts. */
+  /** Most bytes of weights in flight, over all of them: tiles read and written, sources held, notes. Default 256 MB. */
+  readonly memory?: number;
+  /** Makes the kernels of each of them; default `createKernels` with what `memory` needs. */
   readonly newKernels?: () => Kernels;
 }
 
@@ -43,7 +48,9 @@ export async function executePlan(
   sink: TensorSink,
   options: ExecuteOptions = {},
 ): Promise<void> {
-  const { concurrency = 2, finished = new Set(), newKernels = () => createKernels({ bytes: engineBytes }) } = options;
+  const { concurrency = 2, finished = new Set(), memory = defaultMemory } = options;
+  const { kernelBytes, ...sizes } = engineSizesWithin(memory / concurrency);
+  const { newKernels = () => createKernels({ bytes: kernelBytes }) } = options;
   const tensors = plan.tensors.filter(({ name }) => !finished.has(name));
   const progress = trackProgress(plan, finished, options.onProgress);
   let next = 0;
@@ -54,7 +61,7 @@ export async function executePlan(
     progress.written(name, count);
   };
   const work = async (): Promise<void> => {
-    const engine = createEngine({ kernels: newKernels() });
+    const engine = createEngine({ kernels: newKernels(), ...sizes });
     while (next < tensors.length) {
       const tensor = tensors[next++];
       options.signal?.throwIfAborted();

@@ -39,9 +39,46 @@ interface Gathering {
   readonly results: Promise<readonly unknown[]>;
 }
 
+const defaultBlockSize = 8192;
 const megabyte = 1024 * 1024;
-/** Memory of an engine with the default sizes: sources held, tiles, two output tiles, and registers. */
+/** The default sizes, and what the two output tiles of the longest elements take. */
+const fullSizes = {
+  tileElements: 2 ** 20,
+  streamBytes: 32 * megabyte,
+  residentBytes: 28 * megabyte,
+  heldBytes: 40 * megabyte,
+};
+const outputTileBytes = 16 * megabyte;
+/** Registers, counts and other working memory of a pass. */
+const workingBytes = 20 * megabyte;
+/** Memory of an engine's kernels with the default sizes: sources held, tiles, two output tiles, and registers. */
 export const engineBytes = 96 * megabyte;
+
+/** Least bytes that an engine can work in. */
+export const leastEngineMemory = 4 * megabyte;
+
+/**
+ * Sizes of an engine that has at most `memory` bytes of weights in flight: tiles read and written, sources held and
+ * notes taken. `kernelBytes` is what its kernels need for them. Never above the default sizes.
+ */
+export function engineSizesWithin(memory: number): Required<Omit<EngineOptions, "kernels" | "blockSize">> & {
+  readonly kernelBytes: number;
+} {
+  const { streamBytes, residentBytes, heldBytes, tileElements } = fullSizes;
+  const share = Math.min(1, memory / (streamBytes + residentBytes + heldBytes + outputTileBytes));
+  const part = (bytes: number) => Math.floor(bytes * share);
+  const sizes = {
+    tileElements: Math.max(1, Math.floor(part(tileElements) / defaultBlockSize)) * defaultBlockSize,
+    streamBytes: part(streamBytes),
+    residentBytes: part(residentBytes),
+    heldBytes: part(heldBytes),
+  };
+  return { ...sizes, kernelBytes: kernelBytesOf(sizes, 16 * sizes.tileElements) };
+}
+
+function kernelBytesOf(sizes: { streamBytes: number; residentBytes: number }, outputTiles: number): number {
+  return sizes.streamBytes + sizes.residentBytes + outputTiles + workingBytes;
+}
 
 /**
  * What lazy tensors are evaluated with: one set of kernels and its memory. Streamed passes over one engine run one
@@ -70,8 +107,17 @@ export interface Engine {
 
 /** An engine over `kernels`, whose memory it uses from the present mark upwards. */
 export function createEngine(options: EngineOptions): Engine {
-  const { kernels, blockSize = 8192, tileElements = 2 ** 20 } = options;
-  const { streamBytes = 32 * megabyte, residentBytes = 28 * megabyte, heldBytes = 40 * megabyte } = options;
+  const {
+    kernels,
+    blockSize = defaultBlockSize,
+    tileElements,
+    streamBytes,
+    residentBytes,
+    heldBytes,
+  } = {
+    ...fullSizes,
+    ...options,
+  };
   const resident = new Map<TileSource, Uint8Array>();
   const bottom = kernels.mark();
   let last: Promise<unknown> = Promise.resolve();

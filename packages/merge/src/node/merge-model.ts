@@ -12,7 +12,7 @@ import { recipeYaml } from "../recipe/write-yaml.ts";
 import { type KnownMethods, knownMethods, type MergeMethodModule } from "./method-reference.ts";
 import { type MergeInputs, type OpenMerge, readRecipe, withOpenMerge } from "./open-merge.ts";
 import { runFacts } from "./run-facts.ts";
-import { type PlanRun, refuseWorkers, runPlan } from "./run-plan.ts";
+import { type PlanRun, refuseMemory, refuseWorkers, runPlan } from "./run-plan.ts";
 
 export interface MergeModelOptions extends MergeTensorOptions {
   /** Replace an existing output, and discard what an interrupted run left of it; default false. */
@@ -27,6 +27,13 @@ export interface MergeModelOptions extends MergeTensorOptions {
    * for models too small to gain by more. The calling thread is one of them.
    */
   readonly workers?: number;
+  /**
+   * Most bytes of weights in flight, over all threads: tiles read and not yet written, sources held for a second look,
+   * notes. Where it is short, tiles are smaller; the bytes written are the same. Default 256 MB, and 64 MB for every
+   * thread beyond the fourth; at least 4 MB a thread, and 8 MB in all. The runtime itself and what tensors are ranked
+   * in (one bit an entry of `della`) come on top.
+   */
+  readonly memory?: number;
   readonly onProgress?: (progress: MergeProgress) => void;
   /** Called when the merge was interrupted and what is finished was kept for `resume`. */
   readonly onSuspend?: (kept: { readonly tensorsDone: number; readonly tensorsTotal: number }) => void;
@@ -73,8 +80,8 @@ export interface MergeReport {
  * model, and a README.md. `recipe` is the path of a YAML file in mergekit's format, or an object of the same shape.
  * Model paths are looked for beside the recipe first, then in the working folder.
  *
- * The folder appears under `outPath` only when complete. Tensors are streamed: memory stays below about 100 MB a thread
- * however large the models are. What is finished outlives the process: after an abort, a full disk, a failing read or a
+ * The folder appears under `outPath` only when complete. Tensors are streamed: memory stays
+ * within `memory` however large the models are. What is finished outlives the process: after an abort, a full disk, a failing read or a
  * kill at any moment, `resume` continues with the tensors that are missing, to the same bytes.
  *
  * Throws `LoomweightError` (see `parseRecipe`, `planMerge`, `executePlan`, `executeInWorkers`, `createOutputFolder`) and
@@ -87,6 +94,7 @@ export async function mergeModel(
 ): Promise<MergeReport> {
   const { tool = "Loomweight" } = options;
   refuseWorkers(options.workers);
+  refuseMemory(options.memory);
   const known = await knownMethods(options.methods);
   const inputs = await mergeInputs(recipe, options, known);
   return withOpenMerge(inputs, async (merge) => {

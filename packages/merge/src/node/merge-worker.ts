@@ -2,7 +2,7 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { openPositionalWriter } from "@loomweight/checkpoint/node";
 import { createKernels } from "@loomweight/kernels";
 import { LoomweightError } from "@loomweight/tensor";
-import { createEngine, engineBytes } from "../lazy/engine.ts";
+import { createEngine, engineSizesWithin } from "../lazy/engine.ts";
 import { mergeTensor } from "../merge-tensor.ts";
 import { loadMethod } from "./method-reference.ts";
 import { type OpenMerge, withOpenMerge } from "./open-merge.ts";
@@ -35,8 +35,10 @@ async function work(port: MessagePort, task: WorkerTask): Promise<void> {
     const { plan, method, checkpoints } = merge;
     const { seed, allowNonFinite } = task;
     const writer = await openPositionalWriter(task.outputPath, task.layout);
+    const { kernelBytes, ...sizes } = engineSizesWithin(task.memory / task.concurrency);
     const loop = async (): Promise<void> => {
-      const engine = createEngine({ kernels: createKernels({ bytes: engineBytes }) });
+      const kernels = createKernels({ bytes: kernelBytes, module: task.kernelModule });
+      const engine = createEngine({ kernels, ...sizes });
       for (;;) {
         while (queue.tensors.length === 0 && !queue.ended) {
           await new Promise<void>((resolve) => queue.waiting.push(resolve));

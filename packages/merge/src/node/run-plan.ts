@@ -1,7 +1,9 @@
 import { availableParallelism } from "node:os";
 import type { FileTensorWriter } from "@loomweight/checkpoint/node";
+import { kernelModule } from "@loomweight/kernels";
 import { invalidOption } from "@loomweight/tensor";
-import { executePlan, outputBytes } from "../execute.ts";
+import { defaultMemory, executePlan, outputBytes } from "../execute.ts";
+import { leastEngineMemory } from "../lazy/engine.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import type { MergeModelOptions } from "./merge-model.ts";
 import type { KnownMethods } from "./method-reference.ts";
@@ -22,6 +24,13 @@ const maxWorkers = 64;
 const defaultWorkers = 2;
 /** A thread takes a few tenths of a second to start: it pays from this many bytes of output on. */
 const bytesPerWorker = 64 * 2 ** 20;
+const memoryPerThread = 64 * 2 ** 20;
+
+/** Throws `INVALID_OPTION` unless `memory` is a sensible number of bytes. */
+export function refuseMemory(memory: number | undefined): void {
+  if (memory === undefined || (Number.isSafeInteger(memory) && memory >= 2 * leastEngineMemory)) return;
+  throw invalidOption({ option: "memory" }, memory, `a whole number of bytes from ${2 * leastEngineMemory}`);
+}
 
 /** Throws `INVALID_OPTION` unless `workers` is a sensible number of threads. */
 export function refuseWorkers(workers: number | undefined): void {
@@ -69,14 +78,25 @@ export async function runPlan(
       seed,
       allowNonFinite,
       concurrency: 1,
+      memory: memoryOf(options, workers) / workers,
+      kernelModule: kernelModule(),
     };
     await executeInWorkers(task, merge, workers, writer, { signal, onProgress, onFinished });
   } else {
     const { finished } = writer;
-    const each = { seed, allowNonFinite, signal, onProgress, onFinished, finished };
+    const memory = memoryOf(options, 1);
+    const each = { seed, allowNonFinite, signal, onProgress, onFinished, finished, memory };
     await executePlan(plan, method, checkpoints, writer.write, each);
   }
   return { workers, tensorsKept: writer.finished.size, warnings };
+}
+
+/** Bytes of weights in flight: as asked for, else 256 MB, and 64 MB for every thread beyond the fourth. */
+function memoryOf({ memory }: MergeModelOptions, threads: number): number {
+  if (memory === undefined) return Math.max(defaultMemory, threads * memoryPerThread);
+  const least = leastEngineMemory * Math.max(2, threads);
+  if (memory >= least) return memory;
+  throw invalidOption({ option: "memory" }, memory, `at least ${least} bytes for ${threads} workers`);
 }
 
 /** As many as asked for, or as pay; never more than there are tensors left. */

@@ -5,7 +5,7 @@ import type { FileTensorWriter } from "@loomweight/checkpoint/node";
 import { createKernels } from "@loomweight/kernels";
 import { LoomweightError } from "@loomweight/tensor";
 import { type ExecuteOptions, outputBytes, trackProgress } from "../execute.ts";
-import { createEngine, engineBytes } from "../lazy/engine.ts";
+import { createEngine, engineSizesWithin } from "../lazy/engine.ts";
 import { mergeTensor, type TensorSink } from "../merge-tensor.ts";
 import type { OpenMerge } from "./open-merge.ts";
 import { fromWire, type WorkerReport, type WorkerRequest, type WorkerTask } from "./worker-protocol.ts";
@@ -113,7 +113,8 @@ export async function executeInWorkers(
 
   /** The calling thread's share: one tensor after the other, until none is left to give out. */
   const mergeHere = async (): Promise<void> => {
-    const engine = createEngine({ kernels: createKernels({ bytes: engineBytes }) });
+    const { kernelBytes, ...sizes } = engineSizesWithin(task.memory);
+    const engine = createEngine({ kernels: createKernels({ bytes: kernelBytes }), ...sizes });
     const { seed, allowNonFinite } = task;
     const write: TensorSink = async (name, start, bytes) => {
       const written = bytes.length;

@@ -19,6 +19,10 @@ export interface WorkerTask {
   readonly allowNonFinite: boolean | undefined;
   /** Tensors that it works on at once. */
   readonly concurrency: number;
+  /** Most bytes of weights in flight in each thread. */
+  readonly memory: number;
+  /** The compiled kernels; undefined where the engine has none. */
+  readonly kernelModule: WebAssembly.Module | undefined;
 }
 
 /** From the main thread: merge these tensors (indices into the plan), stop at the next tile, or end when all is done. */
