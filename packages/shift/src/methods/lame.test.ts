@@ -3,8 +3,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { adapt } from "../adapt.ts";
 import { affinityMatrix } from "../affinity.ts";
+import { correctPredictions, type LameOptions, lameObjective } from "../laplacian.ts";
 import { rowsOf, softmaxRows } from "../rows.ts";
-import { correctPredictions, type LameOptions, lame, lameObjective } from "./lame.ts";
+import { lame } from "./lame.ts";
 
 const q = fromFloat64(Float64Array.of(0.9, 0.1, 0.6, 0.4, 0.3, 0.7), [3, 2]);
 const f = fromFloat64(Float64Array.of(1, 0, 0.8, 0.6, 0.6, 0.8), [3, 2]);
