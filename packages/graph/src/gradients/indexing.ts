@@ -1,6 +1,6 @@
-import { fromData, type Tensor } from "@loomweight/tensor";
+import { elementCount, fromData, type Tensor } from "@loomweight/tensor";
 import { intOf, textOf } from "../attributes.ts";
-import { normalizeAxis } from "../dims.ts";
+import { isConcrete, normalizeAxis } from "../dims.ts";
 import { concreteShape, constantNumbers, reshapeLike, zeroBuffer, zerosLike } from "../gradient/algebra.ts";
 import { defineGradients, type GradientCall, operand, unary } from "../gradient/rule.ts";
 import { int64Vector } from "../op.ts";
@@ -20,6 +20,15 @@ function axisFirst(rank: number, axis: number): { perm: number[]; inverse: numbe
   return { perm, inverse };
 }
 
+/** A table of more elements is not held a second time as a constant of zeros. */
+const mostZeros = 2 ** 18;
+
+/** Zeros like x: a constant, or for a large table x · 0, which the scatter then writes into without a copy. */
+function zerosToWriteInto(x: Value): Value {
+  const large = isConcrete(x.shape) && elementCount(x.shape) > mostZeros && !isTensor(x);
+  return large ? mul(x, 0) : zeroBuffer(x);
+}
+
 /**
  * Rows of dy [.., picked …, ..] added up at the places of axis `axis` of `x` that they came from: the gradient of
  * picking `indices` along it. Indices may repeat.
@@ -28,7 +37,7 @@ export function addAtIndices(x: Value, indices: Value, dy: Value, axis: number):
   const rank = x.shape.length;
   const picked = indices.shape.length;
   const tuples = asTuples(indices, x.shape[axis]);
-  if (axis === 0) return scatterND(zeroBuffer(x), tuples, dy, "add");
+  if (axis === 0) return scatterND(zerosToWriteInto(x), tuples, dy, "add");
   // The picked axes of dy and the axis of x come first, and go back.
   const leading = Array.from({ length: dy.shape.length }, (_, at) => at);
   const first = leading.slice(axis, axis + picked);
