@@ -24,7 +24,7 @@ export interface InferOptions {
 }
 
 /** Constants up to this many elements are read for the sizes that follow from them. */
-const mostRead = 1024;
+export const mostRead = 1024;
 
 /** Small numeric constants of a graph and its bodies, read into memory. */
 export type SmallConstants = ReadonlyMap<Initializer, Tensor>;

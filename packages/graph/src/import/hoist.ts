@@ -1,7 +1,10 @@
-import { elementCount } from "@loomweight/tensor";
+import { elementCount, type Tensor } from "@loomweight/tensor";
 import { createNames } from "../assemble.ts";
+import { tensorAttribute } from "../attributes.ts";
+import type { SmallConstants } from "../infer.ts";
 import type { Initializer, OnnxGraph, OnnxNode } from "../model.ts";
-import { initializer, mapBodies, namesInBodies, redirect, subgraphsOf } from "../rewrite.ts";
+import { freeValues, initializer, mapBodies, namesInBodies, onnxNode, redirect, subgraphsOf } from "../rewrite.ts";
+import { isReal, isWeight, settingsOf } from "./weights.ts";
 
 /**
  * The graph, and its bodies, with the constants that are weights as initializers: some exporters write every weight as
@@ -16,8 +19,7 @@ export function liftConstants(graph: OnnxGraph): OnnxGraph {
     const [name] = node.outputs;
     if (value?.type !== "tensor" || outputs.has(name) || initializers.has(name)) return [node];
     const { dtype, shape } = value.value;
-    const real = dtype.startsWith("float") || dtype === "bfloat16";
-    if (!real || elementCount(shape) < 2) return [node];
+    if (!isReal(dtype) || elementCount(shape) < 2) return [node];
     initializers.set(name, initializer(name, value.value));
     return [];
   });
@@ -25,24 +27,45 @@ export function liftConstants(graph: OnnxGraph): OnnxGraph {
 }
 
 /**
- * The graph with the initializers of its bodies (If, Loop, Scan, at any depth) moved to the outside, where they are
- * weights like all others; bodies take them from there. Names that are taken get a number.
+ * The graph with bodies (of If, Loop and Scan, at any depth) that hold no initializers: weights move to the outside,
+ * where they are weights like all others; shapes, axes and settings, also those taken from outside, become Constant
+ * nodes of the body, so that the rules of its ops know them. Names that are taken get a number.
  */
-export function hoistInitializers(graph: OnnxGraph): OnnxGraph {
+export function hoistInitializers(graph: OnnxGraph, small: SmallConstants): OnnxGraph {
   if (!graph.nodes.some((node) => subgraphsOf(node).length > 0)) return graph;
   const taken = new Set([...graph.inputs.map((each) => each.name), ...graph.initializers.keys()]);
   for (const node of graph.nodes) for (const name of [...node.outputs, ...namesInBodies(node)]) taken.add(name);
   const names = createNames(taken);
   const moved: Initializer[] = [];
+  const inputs = new Set(graph.inputs.map((each) => each.name));
   const hoisted = (body: OnnxGraph): OnnxGraph => {
-    const inputs = new Set(body.inputs.map((each) => each.name));
-    const own = [...body.initializers.values()].filter((each) => !inputs.has(each.name));
-    const renamed = new Map(own.map((each) => [each.name, names.take(each.name)]));
-    for (const each of own) moved.push({ ...each, name: renamed.get(each.name) as string });
-    const kept = new Map([...body.initializers].filter(([name]) => !renamed.has(name)));
+    const given = new Set(body.inputs.map((each) => each.name));
+    const settings = settingsOf(body);
+    const renamed = new Map<string, string>();
+    const constants: OnnxNode[] = [];
+    const keep = (each: Initializer, tensor: Tensor) => {
+      const name = names.take(each.name);
+      renamed.set(each.name, name);
+      constants.push(onnxNode("Constant", [], [name], { attributes: { value: tensorAttribute(tensor) } }));
+    };
+    const rest = new Map<string, Initializer>();
+    for (const [name, each] of body.initializers) {
+      const tensor = small.get(each);
+      if (given.has(name)) rest.set(name, each);
+      else if (isWeight(each, settings) || tensor === undefined) {
+        const outside = names.take(name);
+        renamed.set(name, outside);
+        moved.push({ ...each, name: outside });
+      } else keep(each, tensor);
+    }
+    for (const name of new Set(freeValues(body))) {
+      const outer = inputs.has(name) ? undefined : graph.initializers.get(name);
+      const tensor = outer && small.get(outer);
+      if (outer !== undefined && tensor !== undefined && !isWeight(outer, settings)) keep(outer, tensor);
+    }
     const outputs = body.outputs.map((each) => ({ ...each, name: renamed.get(each.name) ?? each.name }));
-    const inner = redirect({ ...body, initializers: kept, outputs }, renamed);
-    return { ...inner, nodes: inner.nodes.map(withHoisted) };
+    const inner = redirect({ ...body, initializers: rest, outputs }, renamed);
+    return { ...inner, nodes: [...constants, ...inner.nodes.map(withHoisted)] };
   };
   const withHoisted = (node: OnnxNode): OnnxNode =>
     subgraphsOf(node).length === 0 ? node : { ...node, attributes: mapBodies(node.attributes, hoisted) };

@@ -1,12 +1,12 @@
-import type { DType, Tensor } from "@loomweight/tensor";
+import type { Tensor } from "@loomweight/tensor";
 import { checkModel } from "../check.ts";
 import { type InferOptions, readSmallConstants, type SmallConstants } from "../infer.ts";
 import { parameter } from "../inputs.ts";
-import type { Initializer, OnnxGraph, OnnxModel, ValueInfo } from "../model.ts";
-import { subgraphsOf, usedBy } from "../rewrite.ts";
+import type { Initializer, OnnxModel, ValueInfo } from "../model.ts";
 import type { GraphValue } from "../value.ts";
 import { hoistInitializers, liftConstants } from "./hoist.ts";
 import { normalizeModel } from "./normalize.ts";
+import { isWeight, settingsOf } from "./weights.ts";
 
 /** A model that `instantiate` can call, any number of times: nothing is left to read but its weights. */
 export interface ImportedModel {
@@ -35,7 +35,8 @@ export interface ImportOptions extends Pick<InferOptions, "tables"> {
 export async function importOnnx(model: OnnxModel, options: ImportOptions = {}): Promise<ImportedModel> {
   checkModel(model);
   const normal = await normalizeModel(model);
-  const graph = hoistInitializers(liftConstants(normal.graph));
+  const lifted = liftConstants(normal.graph);
+  const graph = hoistInitializers(lifted, await readSmallConstants(lifted));
   const small = await readSmallConstants(graph);
   const given = new Set(graph.initializers.keys());
   const settings = settingsOf(graph);
@@ -43,38 +44,10 @@ export async function importOnnx(model: OnnxModel, options: ImportOptions = {}):
   const constants = new Map<string, Tensor>();
   for (const [name, each] of graph.initializers) {
     const tensor = small.get(each);
-    const weight = options.isParameter?.(each) ?? (tensor === undefined || (isReal(each.dtype) && !settings.has(name)));
+    const weight = options.isParameter?.(each) ?? isWeight(each, settings);
     if (weight || tensor === undefined) parameters.set(name, parameter(name, each.data));
     else constants.set(name, tensor);
   }
   const inputs = graph.inputs.filter((each) => !given.has(each.name));
   return { model: { ...normal, graph }, inputs, outputs: graph.outputs, parameters, constants, small };
-}
-
-const isReal = (dtype: DType): boolean => dtype.startsWith("float") || dtype === "bfloat16" || dtype === "complex64";
-
-/** Inputs of these ops that say how to compute: no model learns them, and types follow from them. */
-const settingInputs: Readonly<Record<string, readonly number[]>> = {
-  Resize: [1, 2, 3],
-  Upsample: [1],
-  Range: [0, 1, 2],
-  OneHot: [1, 2],
-  Dropout: [1, 2],
-  Clip: [1, 2],
-  Pad: [1, 2, 3],
-  NonMaxSuppression: [2, 3, 4],
-  MelWeightMatrix: [0, 1, 2, 3, 4],
-};
-
-/** Initializers that are used as settings only. */
-function settingsOf(graph: OnnxGraph): Set<string> {
-  const settings = new Set<string>();
-  const operands = new Set<string>(graph.outputs.map((each) => each.name));
-  for (const node of graph.nodes) {
-    const places = node.domain === "" && Object.hasOwn(settingInputs, node.op) ? settingInputs[node.op] : [];
-    for (const [index, name] of node.inputs.entries()) (places.includes(index) ? settings : operands).add(name);
-    if (subgraphsOf(node).length > 0) for (const name of usedBy(node)) operands.add(name);
-  }
-  for (const name of operands) settings.delete(name);
-  return settings;
 }

@@ -1,0 +1,38 @@
+import { type DType, elementCount } from "@loomweight/tensor";
+import { mostRead } from "../infer.ts";
+import type { Initializer, OnnxGraph } from "../model.ts";
+import { subgraphsOf, usedBy } from "../rewrite.ts";
+
+/** Whether an initializer is a weight: floats that are operands, and large tensors of any dtype. */
+export function isWeight({ name, dtype, shape }: Initializer, settings: ReadonlySet<string>): boolean {
+  return (isReal(dtype) && !settings.has(name)) || elementCount(shape) > mostRead || dtype === "string";
+}
+
+export const isReal = (dtype: DType): boolean =>
+  dtype.startsWith("float") || dtype === "bfloat16" || dtype === "complex64";
+
+/** Inputs of these ops that say how to compute: no model learns them, and types follow from them. */
+const settingInputs: Readonly<Record<string, readonly number[]>> = {
+  Resize: [1, 2, 3],
+  Upsample: [1],
+  Range: [0, 1, 2],
+  OneHot: [1, 2],
+  Dropout: [1, 2],
+  Clip: [1, 2],
+  Pad: [1, 2, 3],
+  NonMaxSuppression: [2, 3, 4],
+  MelWeightMatrix: [0, 1, 2, 3, 4],
+};
+
+/** Initializers that are used as settings only. */
+export function settingsOf(graph: OnnxGraph): Set<string> {
+  const settings = new Set<string>();
+  const operands = new Set<string>(graph.outputs.map((each) => each.name));
+  for (const node of graph.nodes) {
+    const places = node.domain === "" && Object.hasOwn(settingInputs, node.op) ? settingInputs[node.op] : [];
+    for (const [index, name] of node.inputs.entries()) (places.includes(index) ? settings : operands).add(name);
+    if (subgraphsOf(node).length > 0) for (const name of usedBy(node)) operands.add(name);
+  }
+  for (const name of operands) settings.delete(name);
+  return settings;
+}
