@@ -28,11 +28,11 @@ export {
   type Instance,
   type InstantiateOptions,
   instantiate,
-  type ValueSite,
   valuesOf,
 } from "./import/instantiate.ts";
 export { newestOpset, normalizeModel, normalOpset, oldestOpset } from "./import/normalize.ts";
 export { type Dropout, findParameters, insertDropout, type NamePattern, nameMatcher } from "./import/parameters.ts";
+export type { ValueSite } from "./import/place.ts";
 export { type InferOptions, inferAllTypes, inferTypes, opsetOf, withInferredTypes } from "./infer.ts";
 export type { AnyType, OtherType } from "./infer-others.ts";
 export * from "./inputs.ts";

@@ -4,7 +4,7 @@ import { input } from "../inputs.ts";
 import { mul } from "../ops/elementwise.ts";
 import type { GraphValue, Value } from "../value.ts";
 import type { ImportedModel } from "./import-onnx.ts";
-import type { ValueSite } from "./instantiate.ts";
+import type { ValueSite } from "./place.ts";
 
 /** Names: a text in which * stands for anything, or a regular expression that is looked for anywhere. */
 export type NamePattern = string | RegExp;
