@@ -70,6 +70,7 @@ test("the allow-list holds configuration, tokenizers, processors, templates and 
     ..."video_preprocessor_config.json chat_template.json chat_template.jinja README.md LICENSE LICENSE.txt LICENCE".split(
       " ",
     ),
+    ..."modules.json sentence_bert_config.json config_sentence_transformers.json 1_Pooling/config.json".split(" "),
     ..."LICENSE-APACHE NOTICE NOTICE.txt USE_POLICY.md additional_chat_templates/tool_use.jinja".split(" "),
   ];
   expect(allowed.filter((name) => !isCompanionFile(name))).toEqual([]);

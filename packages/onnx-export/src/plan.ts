@@ -5,6 +5,7 @@ import {
   buildModel,
   detectTask,
   type Fuse,
+  familyOf,
   type GraphName,
   type Task,
   type TiedHead,
@@ -18,7 +19,7 @@ import type { ExportWarning } from "./report.ts";
 import { sentencePooling } from "./sentence-pooling.ts";
 
 export interface ExportOptions extends Pick<BuildModelOptions, "ignoreConfig" | "ignoreTensors" | "pooling"> {
-  /** Default: what config.json's `architectures` names. */
+  /** Default: what config.json's `architectures` names; feature-extraction for a folder of sentence-transformers. */
   readonly task?: Task;
   /** Kinds of weights, one model file each; default fp32, q8 and q4. */
   readonly dtypes?: readonly ExportDType[];
@@ -72,7 +73,7 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
       found: "an empty list",
     });
   }
-  const task = options.task ?? detectTask(folder);
+  const task = options.task ?? defaultTask(folder);
   const sentence = task === "feature-extraction" ? await sentencePooling(folder) : { warnings: [] };
   const floats = floatGraphs(folder, task, { ...options, pooling: options.pooling ?? sentence.pooling });
   const graphs: PlannedGraph[] = [];
@@ -98,6 +99,12 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
     config: (externalFiles) => exportedConfig(folder.config ?? {}, { dtypes, externalFiles, labels, encoderDecoder }),
     warnings: [...warnings, ...sentence.warnings, ...dtypes.flatMap((dtype) => slowOnWasm(dtype, graphs))],
   };
+}
+
+/** What `architectures` names; a folder of sentence-transformers is for features, whatever class its base model had. */
+function defaultTask(folder: ModelFolder): Task {
+  const features = folder.files.has("modules.json") && familyOf(folder).tasks.includes("feature-extraction");
+  return features ? "feature-extraction" : detectTask(folder);
 }
 
 /** Float graphs by dtype and kind of head, each built once. */
