@@ -224,7 +224,10 @@ describe("a merge that is killed", () => {
         keptAtResume.push(report.tensorsKept);
       }
       expect(differingFiles(out, whole), `round ${round}`).toEqual([]);
-      expect(siblings(place, `.out-${round}.`).filter((name) => name.includes(`out-${round}.`))).toEqual([]);
+      // A run that was killed right after its end leaves its journal, which the next one to this output takes away.
+      const leftover = siblings(place, `.out-${round}.`).filter((name) => name.includes(`out-${round}.`));
+      if (!finished) expect(leftover).toEqual([]);
+      for (const name of leftover) expect(readdirSync(join(place, name))).not.toContain("output");
       rmSync(out, { recursive: true });
     }
     // The moments must have met runs at work, some of them with tensors finished.
