@@ -1,6 +1,9 @@
 import { expect, test } from "vitest";
 import * as everything from "../src/index.ts";
+import * as layers from "../src/nn/index.ts";
 import * as onNode from "../src/node/index.ts";
+import * as training from "../src/training/index.ts";
+import * as inPages from "../src/web/index.ts";
 
 test("the public names are these: a change of the interface shows here", () => {
   expect(Object.keys(everything).sort().join(" ")).toMatchInlineSnapshot(
@@ -9,4 +12,11 @@ test("the public names are these: a change of the interface shows here", () => {
   expect(Object.keys(onNode).sort().join(" ")).toMatchInlineSnapshot(
     `"createRuntime evaluate onnxruntimeVersion openOnnxFile openSession readOnnxFile saveTraining writeOnnxFile"`,
   );
+  expect(Object.keys(layers).sort().join(" ")).toMatchInlineSnapshot(
+    `"accuracy attention batchNorm binaryCrossEntropy causalMask convolution crossEntropy dotProductAttention dropout embedding gatedMlp groupNorm gru huber initConvolution initEmbedding initLinear initNorm initRecurrent initRunningStatistics layerNorm linear linearCrossEntropy linearOf lstm meanAbsoluteError meanSquaredError mlp multiheadAttention parameterName parameterOf rmsNorm ropeTables rotate silu"`,
+  );
+  expect(Object.keys(training).sort().join(" ")).toMatchInlineSnapshot(
+    `"clipByNorm clipByValue createRandomInputs drawInputs globalNorm progressLine train"`,
+  );
+  expect(Object.keys(inPages).sort().join(" ")).toMatchInlineSnapshot(`"createRuntime serveRuntime"`);
 });

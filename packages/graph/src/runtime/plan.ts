@@ -22,10 +22,14 @@ export interface PlannedProgram {
 const nextPrefix = "next/";
 export const outputPrefix = "output/";
 
-/** Assembles the graph of a program: what of it is fed, what comes from the state, what is fixed. */
+/**
+ * Assembles the graph of a program: what of it is fed, what comes from the state, what is fixed. Fixed weights of more
+ * bytes than `mostInside` travel beside the model.
+ */
 export async function planProgram(
   { inputs, outputs = {}, update = {}, name = "program" }: CompileOptions,
   state: ReadonlyMap<string, StateTensor> = new Map(),
+  { mostInside = 1e9 }: { readonly mostInside?: number } = {},
 ): Promise<PlannedProgram> {
   checkUpdate(update, state);
   const values = [...Object.values(outputs), ...Object.values(update)];
@@ -40,7 +44,7 @@ export async function planProgram(
     outputs: Object.keys(update).map((each) => `${nextPrefix}${each}`),
   });
   return {
-    ...(await bytesOf(model)),
+    ...(await bytesOf(model, mostInside)),
     plan: {
       stateInputs: fromState.map((each) => each.name as string),
       updates: Object.keys(update).map((each) => ({ output: `${nextPrefix}${each}`, state: each })),
@@ -97,12 +101,12 @@ function checkUpdate(update: Readonly<Record<string, Value>>, state: ReadonlyMap
 }
 
 /** Weights beyond what protobuf carries go beside the model, in memory. */
-async function bytesOf(model: OnnxModel): Promise<Pick<PlannedProgram, "model" | "externalData">> {
+async function bytesOf(model: OnnxModel, mostInside: number): Promise<Pick<PlannedProgram, "model" | "externalData">> {
   const total = [...model.graph.initializers.values()].reduce(
     (sum, { shape }) => sum + 4 * shape.reduce((count, size) => count * size, 1),
     0,
   );
-  if (total < 1e9) return { model: await encodeOnnx(model), externalData: [] };
+  if (total < mostInside) return { model: await encodeOnnx(model), externalData: [] };
   const parts: Uint8Array[] = [];
   const files: { path: string; parts: Uint8Array[] }[] = [];
   await writeOnnx(
