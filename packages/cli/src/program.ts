@@ -72,6 +72,7 @@ export function createProgram(run: Runner): Command {
     .option("--allow-non-finite", "write NaN and infinities instead of stopping at them")
     .option("--resume", "continue what an interrupted run of the same merge left")
     .option("--workers <count>", "threads to merge in (default: one per core, two at most)", parseCount)
+    .option("--memory <size>", "most weights in flight, such as 64MB (default: 256MB)", parseSize)
     .addOption(seedOption("seed of the random methods"))
     .option("--shard-size <size>", "largest weights file, such as 5GB", parseSize)
     .action((recipe: string, out: string | undefined, options: MergeFlags) =>
@@ -165,6 +166,7 @@ export interface MergeFlags {
   readonly allowNonFinite?: boolean;
   readonly resume?: boolean;
   readonly workers?: number;
+  readonly memory?: number;
   readonly seed?: number;
   readonly shardSize?: number;
 }

@@ -34,6 +34,7 @@ export async function merge(
     allowNonFinite: options.allowNonFinite,
     maxShardBytes: options.shardSize,
     workers: options.workers,
+    memory: options.memory,
     resume: options.resume,
     tool: `Loomweight ${toolVersion()}`,
     signal,
