@@ -11,6 +11,8 @@ import { indexingGradients } from "./indexing.ts";
 import { logicGradients } from "./logic.ts";
 import { matmulGradients } from "./matmul.ts";
 import { normalizeGradients } from "./normalize.ts";
+import { otherGradients } from "./others.ts";
+import { contribQuantizedGradients, quantizedGradients } from "./quantized.ts";
 import { reduceGradients } from "./reduce.ts";
 import { shapeGradients } from "./shape.ts";
 import { sumGradients } from "./sums.ts";
@@ -33,9 +35,11 @@ export function gradientTables(): Readonly<Record<string, GradientTable>> {
       ...convolutionGradients,
       ...composedGradients,
       ...controlGradients,
+      ...quantizedGradients,
+      ...otherGradients,
       ...scaledAttentionGradients,
     },
-    [contrib]: { ...attentionGradients },
+    [contrib]: { ...attentionGradients, ...contribQuantizedGradients },
   };
 }
 
