@@ -1,11 +1,14 @@
-import { elementCount, LoomweightError } from "@loomweight/tensor";
+import { type DType, elementCount, LoomweightError, type Tensor } from "@loomweight/tensor";
+import { intOf, tensorAttribute, textOf } from "../attributes.ts";
 import { isConcrete } from "../dims.ts";
 import { elementsOf } from "../evaluate/numbers.ts";
-import { knownNumbers, scalarOf, typeOf } from "../op.ts";
+import { int64Vector, knownNumbers, makeNode, scalarOf, typeOf } from "../op.ts";
 import { add, mul } from "../ops/elementwise.ts";
 import { constantOfShape } from "../ops/generate.ts";
 import { reduceSum } from "../ops/reduce.ts";
+import { scatterElements } from "../ops/scatter.ts";
 import { expand, reshape, shapeOf, squeeze, unsqueeze } from "../ops/shape.ts";
+import { scopedName } from "../scope.ts";
 import { type Dim, isTensor, type Value } from "../value.ts";
 import type { GradientCall } from "./rule.ts";
 
@@ -25,9 +28,32 @@ export function filled(number: number, shape: readonly Dim[], like: Value): Valu
 /** Zeros of the shape and dtype of `x`. */
 export const zerosLike = (x: Value): Value => filled(0, x.shape, x);
 
-/** Zeros as one array of their own, for ops that write into them. */
+/**
+ * Zeros for ops that write into them: made when the graph runs, so that neither the file nor the session holds them.
+ */
 export function zeroBuffer(x: Value): Value {
-  return constantOfShape(isConcrete(x.shape) ? x.shape : shapeOf(x), 0, x.dtype);
+  const shape = isConcrete(x.shape) ? int64Vector(x.shape) : shapeOf(x);
+  const zero = fromZero(x.dtype);
+  const node = { op: "ConstantOfShape", domain: "", inputs: [shape], attributes: { value: tensorAttribute(zero) } };
+  return makeNode({ ...node, name: scopedName("Zeros") }, [{ dtype: x.dtype, shape: x.shape }])[0];
+}
+
+const fromZero = (dtype: DType): Tensor => ({ ...scalarOf(0, dtype), shape: [1], stride: [1] });
+
+const isZeros = (value: Value): boolean => !isTensor(value) && value.node?.name?.endsWith("/Zeros") === true;
+
+/** The parts of a gradient that is zero but where `updates` were added along one axis, as picking elements leaves it. */
+function scattered(value: Value): { indices: Value; updates: Value; axis: number } | undefined {
+  if (isTensor(value) || value.node?.op !== "ScatterElements") return undefined;
+  const [zeros, indices, updates] = value.node.inputs as readonly Value[];
+  if (!isZeros(zeros) || textOf(value.node, "reduction", "none") !== "add") return undefined;
+  const axis = intOf(value.node, "axis", 0);
+  return { indices, updates, axis: axis < 0 ? axis + value.shape.length : axis };
+}
+
+/** What an Expand that this file made has broadcast. */
+function expanded(value: Value): Value | undefined {
+  return isTensor(value) || value.node?.op !== "Expand" ? undefined : (value.node.inputs[0] as Value);
 }
 
 const sameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
@@ -37,6 +63,8 @@ const sameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
 export function times(dy: Value, f: Value | number): Value {
   if (typeof f === "number") return scaled(dy, f);
   const [number, factor] = [repeated(dy), repeated(f)];
+  const narrow = expanded(dy);
+  if (narrow !== undefined && sameShape(dy.shape, f.shape)) return mul(narrow, f); // broadcast by the product itself
   if (factor !== undefined) return scaled(dy, factor);
   if (number === undefined || !sameShape(dy.shape, f.shape)) return mul(dy, f);
   return number === 1 ? f : mul(f, number);
@@ -55,7 +83,15 @@ export function plus(a: Value, b: Value): Value {
   if (x !== undefined && y !== undefined) return filled(x + y, a.shape, a);
   if (x === 0) return b;
   if (y === 0) return a;
-  return add(a, b);
+  // Few elements are added into the other: no array of zeros.
+  const [few, others] = [scattered(a), scattered(b)];
+  if (others !== undefined) return addInto(a, others);
+  if (few !== undefined) return addInto(b, few);
+  return add(expanded(a) ?? a, b);
+}
+
+function addInto(value: Value, { indices, updates, axis }: { indices: Value; updates: Value; axis: number }): Value {
+  return scatterElements(value, indices, updates, { axis, reduction: "add" });
 }
 
 /** `x` broadcast to the shape of `like`. */
@@ -86,10 +122,18 @@ export function sumToShape(dy: Value, shape: readonly Dim[], where = "broadcast"
   if (number !== undefined && isConcrete(dy.shape)) {
     return filled(number * elementCount(axes.map((axis) => (dy.shape as number[])[axis])), shape, dy);
   }
+  const few = scattered(dy);
+  if (few !== undefined && axes.includes(few.axis) && alignedBeside(few.updates, dy, few.axis)) {
+    return sumToShape(few.updates, shape, where);
+  }
   if (ones.length === 0) return reduceSum(dy, axes, false);
   if (missing === 0) return reduceSum(dy, axes);
   return squeeze(reduceSum(dy, axes), leading);
 }
+
+/** Whether the two have the same sizes but along one axis. */
+const alignedBeside = (a: Value, b: Value, axis: number): boolean =>
+  a.shape.length === b.shape.length && a.shape.every((size, at) => at === axis || size === b.shape[at]);
 
 function unbound(where: string, from: readonly Dim[], to: readonly Dim[]): LoomweightError {
   return new LoomweightError({

@@ -101,7 +101,7 @@ export const binaryGradients = /* @__PURE__ */ defineGradients({
   ),
   Sub: binary(
     ({ dy }) => dy,
-    ({ dy }) => (isTensor(dy) ? scaled(dy, -1) : neg(dy)),
+    ({ b, dy }) => scaled(sumToShape(dy, b.shape, "Sub"), -1), // summed first: there is less to negate
   ),
   Mul: binary(
     ({ b, dy }) => times(dy, b),

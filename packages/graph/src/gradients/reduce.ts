@@ -1,7 +1,17 @@
 import { elementCount } from "@loomweight/tensor";
 import { intOf, intsOf } from "../attributes.ts";
 import { normalizeAxis } from "../dims.ts";
-import { concreteShape, constantNumbers, keepAxes, scaled, spread, times, zeroBuffer } from "../gradient/algebra.ts";
+import {
+  concreteShape,
+  constantNumbers,
+  keepAxes,
+  plus,
+  scaled,
+  spread,
+  sumToShape,
+  times,
+  zeroBuffer,
+} from "../gradient/algebra.ts";
 import { defineGradients, type GradientCall, type GradientRule, noGradient, operand, unary } from "../gradient/rule.ts";
 import { div, exp, mul, sub } from "../ops/elementwise.ts";
 import { cast, equal, where } from "../ops/logic.ts";
@@ -87,7 +97,15 @@ export const reduceGradients = /* @__PURE__ */ defineGradients({
     return mul(y, sub(dy, reduceSum(weighted, [axisOf(call, -1)])));
   }),
   /** dx = dy − softmax · Σ dy */
-  LogSoftmax: unary(({ y, dy, call }) => sub(dy, mul(exp(y), reduceSum(dy, [axisOf(call, -1)])))),
+  LogSoftmax: unary(({ y, dy, call }) => {
+    const axis = axisOf(call, -1);
+    const total = sumToShape(
+      dy,
+      dy.shape.map((size, at) => (at === axis ? 1 : size)),
+      call.op,
+    );
+    return plus(dy, mul(exp(y), scaled(total, -1)));
+  }),
   /** Each element counts in the sums after it: the same sum in the other direction. */
   CumSum: unary(({ dy, call }) => {
     const [axis] = constantNumbers(call, 1) as readonly number[];
