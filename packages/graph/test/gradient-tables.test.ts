@@ -108,6 +108,27 @@ for (const domain of Object.keys(gradientTables())) {
             }
           }
         });
+        test(`${name}: the gradient has a gradient`, (context) => {
+          const built = build(rule, sample);
+          if (onJumps.has(name) || built.loss === undefined || built.wanted.length === 0) {
+            return context.skip("as above");
+          }
+          const first = gradient(built.loss, built.wanted);
+          const terms = first.map((each, index) => mul(each, pattern(each.shape as number[], index + 7)));
+          const sums = terms.map((each) => reduceSum(each, undefined, false));
+          const slopes = { ...built, loss: sums.reduce((total, each) => add(total, each)) };
+          if (!("kind" in slopes.loss)) return context.skip("the gradient is constant");
+          const second = gradient(slopes.loss, built.wanted);
+          for (const [index, wanted] of built.wanted.entries()) {
+            const found = numbers(second[index], built.feeds);
+            const [direction] = directions(found.length);
+            const expected = slope(slopes, wanted.name as string, direction);
+            const along = found.reduce((total, value, i) => total + value * direction[i], 0);
+            if (Number.isNaN(along) && Number.isNaN(expected)) continue;
+            const error = Math.abs(along - expected) / Math.max(1, Math.abs(expected));
+            expect(error, `input ${wanted.name}: ${along} for ${expected}`).toBeLessThan(1e-5);
+          }
+        });
       }
     }
   });
