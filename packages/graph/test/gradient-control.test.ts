@@ -99,7 +99,7 @@ test("an If is differentiated branch by branch: the branch that is taken gives t
 
 test("the plain engine takes the branch its condition names", async () => {
   const built = await build();
-  const model = evaluateTrace({ dx: built.results.dx }, { ...at(1) });
+  const model = evaluateTrace({ dx: built.results.dx }, { ...at(1), two: floats(2), two_1: floats(2) });
   for (const [i, value] of expected(1).dx.entries()) expect(toFloat64(model.dx)[i]).toBeCloseTo(value, 5);
 });
 

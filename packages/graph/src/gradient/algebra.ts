@@ -1,15 +1,17 @@
-import { type DType, elementCount, LoomweightError, type Tensor } from "@loomweight/tensor";
+import { elementCount, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { intOf, tensorAttribute, textOf } from "../attributes.ts";
 import { isConcrete } from "../dims.ts";
 import { elementsOf } from "../evaluate/numbers.ts";
 import { int64Vector, knownNumbers, makeNode, scalarOf, typeOf } from "../op.ts";
 import { add, mul } from "../ops/elementwise.ts";
 import { constantOfShape } from "../ops/generate.ts";
+import { slice } from "../ops/indexing.ts";
+import { cast, less } from "../ops/logic.ts";
 import { reduceSum } from "../ops/reduce.ts";
 import { scatterElements } from "../ops/scatter.ts";
 import { expand, reshape, shapeOf, squeeze, unsqueeze } from "../ops/shape.ts";
 import { scopedName } from "../scope.ts";
-import { type Dim, isTensor, type Value } from "../value.ts";
+import { type Attributes, type Dim, isTensor, type Value } from "../value.ts";
 import type { GradientCall } from "./rule.ts";
 
 /** The one number that a constant repeats (its strides are 0), as the gradient of a mean does; undefined otherwise. */
@@ -28,17 +30,32 @@ export function filled(number: number, shape: readonly Dim[], like: Value): Valu
 /** Zeros of the shape and dtype of `x`. */
 export const zerosLike = (x: Value): Value => filled(0, x.shape, x);
 
+/** Larger arrays of zeros are made anew in each run: onnxruntime would hold a constant for good, and copy it each time. */
+const mostHeld = 2 ** 14;
+
 /**
- * Zeros for ops that write into them: made when the graph runs, so that neither the file nor the session holds them.
+ * Zeros like `x` for an op that writes into them. `after`, the gradient that is written, keeps onnxruntime from folding
+ * large ones into constants.
  */
-export function zeroBuffer(x: Value): Value {
+export function zeroBuffer(x: Value, after?: Value): Value {
+  const { dtype } = x;
+  const concrete = isConcrete(x.shape);
   const shape = isConcrete(x.shape) ? int64Vector(x.shape) : shapeOf(x);
-  const zero = fromZero(x.dtype);
-  const node = { op: "ConstantOfShape", domain: "", inputs: [shape], attributes: { value: tensorAttribute(zero) } };
-  return makeNode({ ...node, name: scopedName("Zeros") }, [{ dtype: x.dtype, shape: x.shape }])[0];
+  const small = concrete && elementCount(x.shape as readonly number[]) <= mostHeld;
+  const zero: Tensor = { ...scalarOf(0, dtype), shape: [1], stride: [1] };
+  const zeros: { op: string; inputs: Value[]; attributes: Attributes } =
+    after === undefined || isTensor(after) || small
+      ? { op: "ConstantOfShape", inputs: [shape], attributes: { value: tensorAttribute(zero) } }
+      : { op: "Expand", inputs: [cast(zeroAfter(after), dtype), shape], attributes: {} };
+  return makeNode({ ...zeros, domain: "", name: scopedName("Zeros") }, [{ dtype, shape: x.shape }])[0];
 }
 
-const fromZero = (dtype: DType): Tensor => ({ ...scalarOf(0, dtype), shape: [1], stride: [1] });
+/** 0 as a float32 scalar that is known only when `dy` is: no number is less than itself, NaN included. */
+export function zeroAfter(dy: Value): Value {
+  const flat = dy.shape.length === 0 ? dy : reshape(dy, [-1]);
+  const one = flat.shape.length === 0 ? flat : reshape(slice(flat, { starts: [0], ends: [1], axes: [0] }), []);
+  return cast(less(one, one), "float32");
+}
 
 const isZeros = (value: Value): boolean => !isTensor(value) && value.node?.name?.endsWith("/Zeros") === true;
 
@@ -53,7 +70,7 @@ function scattered(value: Value): { indices: Value; updates: Value; axis: number
 
 /** What an Expand that this file made has broadcast. */
 function expanded(value: Value): Value | undefined {
-  return isTensor(value) || value.node?.op !== "Expand" ? undefined : (value.node.inputs[0] as Value);
+  return isTensor(value) || value.node?.op !== "Expand" || isZeros(value) ? undefined : (value.node.inputs[0] as Value);
 }
 
 const sameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>

@@ -2,10 +2,9 @@ import { isFloat } from "@loomweight/tensor";
 import { input } from "../inputs.ts";
 import { makeNode } from "../op.ts";
 import { add } from "../ops/elementwise.ts";
-import { slice } from "../ops/indexing.ts";
-import { cast, less } from "../ops/logic.ts";
-import { reshape } from "../ops/shape.ts";
+import { cast } from "../ops/logic.ts";
 import { type Backward, type GraphNode, type GraphValue, isTensor, type Value } from "../value.ts";
+import { zeroAfter } from "./algebra.ts";
 import { backpropagate } from "./gradient.ts";
 import { withBackward } from "./stop.ts";
 
@@ -105,13 +104,6 @@ function copyPart({ nodes }: Part, from: readonly Value[], to: readonly Value[])
     for (const [index, output] of node.outputs.entries()) copies.set(output, made[index]);
   }
   return copied;
-}
-
-/** 0 as a float scalar that is known only when `dy` is: no number is less than itself, NaN included. */
-function zeroAfter(dy: Value): Value {
-  const flat = dy.shape.length === 0 ? dy : reshape(dy, [-1]);
-  const one = flat.shape.length === 0 ? flat : reshape(slice(flat, { starts: [0], ends: [1], axes: [0] }), []);
-  return cast(less(one, one), "float32");
 }
 
 /** `value`, not before the gradient has arrived. Parameters and integers are at hand anyway. */

@@ -1,6 +1,6 @@
-import { elementCount, fromData, type Tensor } from "@loomweight/tensor";
+import { fromData, type Tensor } from "@loomweight/tensor";
 import { intOf, textOf } from "../attributes.ts";
-import { isConcrete, normalizeAxis } from "../dims.ts";
+import { normalizeAxis } from "../dims.ts";
 import { concreteShape, constantNumbers, reshapeLike, zeroBuffer, zerosLike } from "../gradient/algebra.ts";
 import { defineGradients, type GradientCall, operand, unary } from "../gradient/rule.ts";
 import { int64Vector } from "../op.ts";
@@ -20,15 +20,6 @@ function axisFirst(rank: number, axis: number): { perm: number[]; inverse: numbe
   return { perm, inverse };
 }
 
-/** A table of more elements is not held a second time as a constant of zeros. */
-const mostZeros = 2 ** 18;
-
-/** Zeros like x: a constant, or for a large table x · 0, which the scatter then writes into without a copy. */
-function zerosToWriteInto(x: Value): Value {
-  const large = isConcrete(x.shape) && elementCount(x.shape) > mostZeros && !isTensor(x);
-  return large ? mul(x, 0) : zeroBuffer(x);
-}
-
 /**
  * Rows of dy [.., picked …, ..] added up at the places of axis `axis` of `x` that they came from: the gradient of
  * picking `indices` along it. Indices may repeat.
@@ -37,13 +28,13 @@ export function addAtIndices(x: Value, indices: Value, dy: Value, axis: number):
   const rank = x.shape.length;
   const picked = indices.shape.length;
   const tuples = asTuples(indices, x.shape[axis]);
-  if (axis === 0) return scatterND(zerosToWriteInto(x), tuples, dy, "add");
+  if (axis === 0) return scatterND(zeroBuffer(x, dy), tuples, dy, "add");
   // The picked axes of dy and the axis of x come first, and go back.
   const leading = Array.from({ length: dy.shape.length }, (_, at) => at);
   const first = leading.slice(axis, axis + picked);
   const rest = leading.filter((at) => !first.includes(at));
   const { perm, inverse } = axisFirst(rank, axis);
-  const turned = zeroBuffer({ ...(x as Tensor), shape: perm.map((at) => x.shape[at]) } as Tensor);
+  const turned = zeroBuffer({ ...(x as Tensor), shape: perm.map((at) => x.shape[at]) } as Tensor, dy);
   return transpose(scatterND(turned, tuples, transpose(dy, [...first, ...rest]), "add"), inverse);
 }
 
@@ -228,11 +219,11 @@ export const indexingGradients = /* @__PURE__ */ defineGradients({
   }),
   GatherElements: unary(({ x, dy, call }) => {
     const axis = normalizeAxis(intOf(call, "axis", 0), x.shape.length, call.op);
-    return scatterElements(zeroBuffer(x), operand(call, 1), dy, { axis, reduction: "add" });
+    return scatterElements(zeroBuffer(x, dy), operand(call, 1), dy, { axis, reduction: "add" });
   }),
   GatherND: unary(({ x, dy, call }) => {
     const indices = withBatch(operand(call, 1), intOf(call, "batch_dims", 0), call);
-    return scatterND(zeroBuffer(x), indices, dy, "add");
+    return scatterND(zeroBuffer(x, dy), indices, dy, "add");
   }),
   ScatterND: (call) => {
     const indices = operand(call, 1);

@@ -113,5 +113,5 @@ export const reduceGradients = /* @__PURE__ */ defineGradients({
     return cumSum(dy, axis, { exclusive, reverse: intOf(call, "reverse", 0) === 0 });
   }),
   /** Through the values only: each goes back to where it was found. */
-  TopK: unary(({ x, dy, call }) => scatterElements(zeroBuffer(x), call.outputs[1], dy, { axis: axisOf(call, -1) })),
+  TopK: unary(({ x, dy, call }) => scatterElements(zeroBuffer(x, dy), call.outputs[1], dy, { axis: axisOf(call, -1) })),
 });
