@@ -24,6 +24,7 @@ export {
   planFold,
 } from "./fold/plan.ts";
 export { type LayerKind, type LayerShape, layerOf } from "./layer.ts";
+export { type LowRankOptions, lowRankScale } from "./low-rank.ts";
 export type { DoraOptions } from "./methods/dora.ts";
 export type { LoraOptions } from "./methods/lora.ts";
 export type { MissOptions } from "./methods/miss.ts";

@@ -18,6 +18,7 @@ test("the public names are these", () => {
     "foldedCheckpoint",
     "layerOf",
     "lora",
+    "lowRankScale",
     "miss",
     "openAdapter",
     "openFolded",

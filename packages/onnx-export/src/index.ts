@@ -1,5 +1,28 @@
+export {
+  type AdapterControl,
+  type AdapterSessionOptions,
+  type AnySession,
+  addAdapters,
+  createAdapterSession,
+  type TensorClass,
+} from "./adapter-session/adapter-session.ts";
+export { type AdapterChoice, type AdapterSet, createAdapterSet } from "./adapter-session/adapter-set.ts";
 export { type CompanionFile, companionsFor } from "./companions.ts";
 export { type ConfigFileOptions, exportedConfig } from "./config-file.ts";
 export { checkDTypes, type ExportDType, type ExportDTypeFacts, exportDTypes, modelFileName } from "./dtypes.ts";
 export { type ExportOptions, type ExportPlan, type PlannedGraph, planExport } from "./plan.ts";
 export type { ExportedFile, ExportReport, ExportWarning, Verification } from "./report.ts";
+export {
+  type AdapterSlotsOptions,
+  addAdapterSlots,
+  joinSlots,
+  type SlottedModel,
+} from "./slots/add-slots.ts";
+export {
+  type AdapterFile,
+  adapterFile,
+  readOnnxAdapter,
+  writeOnnxAdapter,
+} from "./slots/onnx-adapter.ts";
+export { type AdapterValues, type ModuleValues, type SlotValuesOptions, slotValues } from "./slots/slot-values.ts";
+export { type AdapterSlots, type ModuleSlot, parseAdapterSlots, type SlotLayout, slotsFile } from "./slots/slots.ts";

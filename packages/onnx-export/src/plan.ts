@@ -12,11 +12,13 @@ import {
 } from "@loomweight/models";
 import { type QuantizeModelOptions, quantizeModel, quantizeWeightOnly, type TensorReport } from "@loomweight/quant";
 import { LoomweightError } from "@loomweight/tensor";
-import { type CompanionFile, companionsFor } from "./companions.ts";
+import { type CompanionFile, companionsFor, toJson } from "./companions.ts";
 import { exportedConfig } from "./config-file.ts";
 import { checkDTypes, type ExportDType, exportDTypes, modelFileName } from "./dtypes.ts";
 import type { ExportWarning } from "./report.ts";
 import { sentencePooling } from "./sentence-pooling.ts";
+import { type AdapterSlotsOptions, addAdapterSlots, joinSlots, type SlottedModel } from "./slots/add-slots.ts";
+import { type AdapterSlots, slotsFile } from "./slots/slots.ts";
 
 export interface ExportOptions extends Pick<BuildModelOptions, "ignoreConfig" | "ignoreTensors" | "pooling"> {
   /** Default: what config.json's `architectures` names; feature-extraction for a folder of sentence-transformers. */
@@ -29,6 +31,8 @@ export interface ExportOptions extends Pick<BuildModelOptions, "ignoreConfig" | 
   readonly cacheDtype?: "float32" | "float16";
   /** Settings of the quantizers: include, exclude, blockSize, symmetric, accuracyLevel (default 4), embeddings, perChannel. */
   readonly quantize?: Omit<QuantizeModelOptions, "onTensor" | "keepIoTypes">;
+  /** Inputs for LoRA and DoRA adapters that are swapped at run time; default none. true: with the defaults. */
+  readonly adapterSlots?: boolean | AdapterSlotsOptions;
 }
 
 /** A model file to be written. */
@@ -53,6 +57,8 @@ export interface ExportPlan {
   readonly companions: ReadonlyMap<string, CompanionFile>;
   /** Text of config.json, given how many files of external data each model file has, by its name. */
   config(externalFiles: ReadonlyMap<string, number>): string;
+  /** Where adapters are fed, where they were asked for; also among `companions`. */
+  readonly slots?: AdapterSlots;
   readonly warnings: readonly ExportWarning[];
 }
 
@@ -77,11 +83,16 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
   const sentence = task === "feature-extraction" ? await sentencePooling(folder) : { warnings: [] };
   const floats = floatGraphs(folder, task, { ...options, pooling: options.pooling ?? sentence.pooling });
   const graphs: PlannedGraph[] = [];
+  const slotted: [GraphName, SlottedModel][] = [];
+  const slotOptions = options.adapterSlots === true ? {} : options.adapterSlots || undefined;
   let family = "";
   for (const dtype of dtypes) {
     const built = await floats(exportDTypes[dtype].graph, exportDTypes[dtype].tiedHead);
     family = built.family;
-    for (const [graph, model] of built.models) {
+    for (const [graph, plain] of built.models) {
+      const withSlots = slotOptions && addAdapterSlots(plain, graph, slotOptions);
+      if (withSlots !== undefined) slotted.push([graph, withSlots]);
+      const model = withSlots?.model ?? plain;
       const weights: TensorReport[] = [];
       const settings = { ...options.quantize, onTensor: (each: TensorReport) => void weights.push(each) };
       const file = modelFileName(dtype, graph);
@@ -89,6 +100,9 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
     }
   }
   const { files, warnings } = await companionsFor(folder, task);
+  const modules = slotted.map(([graph, each]) => [graph, each.modules] as const);
+  const slots = slotOptions === undefined ? undefined : joinSlots(modules, slotOptions);
+  if (slots !== undefined) files.set(slotsFile, { text: toJson(slots) });
   const labels = task.endsWith("classification") ? labelCount(graphs) : undefined;
   const encoderDecoder = graphs.some(({ graph }) => graph === "decoder_model_merged");
   return {
@@ -97,7 +111,13 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
     graphs,
     companions: files,
     config: (externalFiles) => exportedConfig(folder.config ?? {}, { dtypes, externalFiles, labels, encoderDecoder }),
-    warnings: [...warnings, ...sentence.warnings, ...dtypes.flatMap((dtype) => slowOnWasm(dtype, graphs))],
+    slots,
+    warnings: [
+      ...warnings,
+      ...sentence.warnings,
+      ...withoutSlot(slotted),
+      ...dtypes.flatMap((dtype) => slowOnWasm(dtype, graphs)),
+    ],
   };
 }
 
@@ -152,6 +172,17 @@ function slowOnWasm(dtype: ExportDType, graphs: readonly PlannedGraph[]): Export
       code: "SLOW_ON_WASM",
       file: `onnx/${file}`,
       message: `${dtype} runs fast on Node's CPU and on WebGPU; on WebAssembly its 4-bit products are several times slower than float: export q8 for it.`,
+    },
+  ];
+}
+
+function withoutSlot(slotted: readonly (readonly [GraphName, SlottedModel])[]): ExportWarning[] {
+  const skipped = [...new Set(slotted.flatMap(([, each]) => each.skipped))];
+  if (skipped.length === 0) return [];
+  return [
+    {
+      code: "LAYER_WITHOUT_SLOT",
+      message: `${skipped.length} linear layers whose input does not begin with the batch have no adapter slot: ${skipped.slice(0, 3).join(", ")}${skipped.length > 3 ? ", …" : ""}. The layout "single" serves them.`,
     },
   ];
 }

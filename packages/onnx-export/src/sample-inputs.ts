@@ -1,4 +1,5 @@
 import { elementCount, fromData, type Tensor } from "@loomweight/tensor";
+import { rowsInput } from "./slots/add-slots.ts";
 
 /** An input of a graph as a session describes it. */
 export interface InputFacts {
@@ -21,6 +22,7 @@ const sizes: Readonly<Record<string, number>> = {
   decoder_sequence_length: tokens,
   height: 64,
   width: 48,
+  adapters: 1,
 };
 
 /**
@@ -53,6 +55,9 @@ export function sampleInputs(
     if (name === "token_type_ids") return byColumn(() => 0);
     const dims = shape.map((size) => (typeof size === "number" ? size : (sizes[size] ?? 0)));
     const count = elementCount(dims);
+    // adapter slots hold nothing: ranks are 0, scales 1, every row takes the first of a stack of one
+    if (name === rowsInput) return fromData("int64", new BigInt64Array(count), dims);
+    if (name.endsWith(".lora_scale")) return fromData("float32", new Float32Array(count).fill(1), dims);
     if (dtype === "float16") return fromData("float16", new Uint16Array(count), dims);
     // a pattern without symmetry, within what normalised pixels reach
     return fromData(

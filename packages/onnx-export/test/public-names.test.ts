@@ -4,7 +4,7 @@ import * as onNode from "../src/node/index.ts";
 
 test("the public names are these: a change of the interface shows here", () => {
   expect(Object.keys(everything).sort().join(" ")).toMatchInlineSnapshot(
-    `"checkDTypes companionsFor exportDTypes exportedConfig modelFileName planExport"`,
+    `"adapterFile addAdapterSlots addAdapters checkDTypes companionsFor createAdapterSession createAdapterSet exportDTypes exportedConfig joinSlots modelFileName parseAdapterSlots planExport readOnnxAdapter slotValues slotsFile writeOnnxAdapter"`,
   );
   expect(Object.keys(onNode).sort().join(" ")).toMatchInlineSnapshot(`"exportFolder exportModel verifyFiles"`);
 });

@@ -1,0 +1,39 @@
+import type { GraphName } from "@loomweight/models";
+import { fromData, type Tensor } from "@loomweight/tensor";
+import type { AdapterValues, ModuleValues } from "./slot-values.ts";
+import { type AdapterSlots, slotsOfGraph } from "./slots.ts";
+
+/** The factors of all slots of a graph, of one adapter or of several stacked; what an adapter leaves alone is rank 0. */
+export function slotTensors(
+  slots: AdapterSlots,
+  graph: GraphName,
+  adapters: readonly (AdapterValues | undefined)[],
+): Readonly<Record<string, Tensor>> {
+  const inputs: Record<string, Tensor> = {};
+  for (const [path, slot] of slotsOfGraph(slots, graph)) {
+    const values = adapters.map((adapter) => adapter?.modules.get(path));
+    const rank = values.reduce((most, each) => Math.max(most, each?.rank ?? 0), 0);
+    const leading = slots.layout === "rows" ? [adapters.length] : [];
+    const A = new Float32Array(adapters.length * slot.in * rank);
+    const B = new Float32Array(adapters.length * rank * slot.out);
+    for (const [place, each] of values.entries()) {
+      if (each === undefined) continue;
+      // narrower factors are padded with zeros: columns of A, rows of B
+      const start = place * slot.in * rank;
+      for (let row = 0; row < slot.in; row++) {
+        A.set(each.A.subarray(row * each.rank, (row + 1) * each.rank), start + row * rank);
+      }
+      B.set(each.B, place * rank * slot.out);
+    }
+    inputs[slot.A] = fromData("float32", A, [...leading, slot.in, rank]);
+    inputs[slot.B] = fromData("float32", B, [...leading, rank, slot.out]);
+    if (slot.scale !== undefined) inputs[slot.scale] = scales(values, slot.out, leading);
+  }
+  return inputs;
+}
+
+function scales(values: readonly (ModuleValues | undefined)[], out: number, leading: readonly number[]): Tensor {
+  const data = new Float32Array(values.length * out).fill(1);
+  for (const [place, each] of values.entries()) if (each?.scale !== undefined) data.set(each.scale, place * out);
+  return fromData("float32", data, [...leading, out]);
+}
