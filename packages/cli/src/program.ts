@@ -13,6 +13,7 @@ export interface CommonOptions {
 /** Runs a command's work with its context; given by `main`. */
 export type Runner = (work: (context: CommandContext) => Promise<void>) => Promise<void>;
 
+const slotLayouts = ["single", "rows"] as const;
 const foldDTypes = ["float32", "float16", "bfloat16"] as const;
 
 /** The command line: names, arguments and options of every command. Its work is loaded when it is called. */
@@ -133,6 +134,14 @@ export function createProgram(run: Runner): Command {
     .argument("<out>", "the folder to write; must not exist")
     .option("--dtype <list>", "fp32, fp16, q8, q4, q4f16, … separated by commas", parseList, ["fp32"])
     .option("--task <task>", "what the model is to do (default: from its config.json)")
+    .addOption(
+      new Option(
+        "--adapter-slots [layout]",
+        "inputs for LoRA and DoRA adapters: single (one for all rows of a batch) or rows (one for each)",
+      )
+        .choices(slotLayouts)
+        .preset("single"),
+    )
     .option("--no-verify", "do not load and run the files after writing")
     .option("--force", "replace the output folder if it exists")
     .action((model: string, out: string, options: ExportFlags) =>
@@ -145,6 +154,8 @@ export function createProgram(run: Runner): Command {
     .argument("<model>", "an exported folder, or a model's folder")
     .argument("<prompt>", "what to continue")
     .option("--dtype <dtype>", "which file of an export to run: fp32, q8, q4, …")
+    .option("--adapter <path>", "a PEFT folder or .onnx_adapter file for the slots of the export")
+    .option("--adapter-base <model>", "the model that the export was made from: DoRA adapters need its weights")
     .option("-n, --max-new-tokens <count>", "most tokens to write", parseCount, 100)
     .addOption(seedOption("draw tokens at random from this seed (default: always the likeliest)"))
     .option("--temperature <number>", "how freely to draw, above 0", parsePositive)
@@ -196,6 +207,7 @@ export interface FoldFlags {
 
 export interface ExportFlags {
   readonly dtype: readonly string[];
+  readonly adapterSlots?: (typeof slotLayouts)[number];
   readonly task?: string;
   readonly verify: boolean;
   readonly force?: boolean;
@@ -203,6 +215,8 @@ export interface ExportFlags {
 
 export interface RunFlags {
   readonly dtype?: string;
+  readonly adapter?: string;
+  readonly adapterBase?: string;
   readonly maxNewTokens: number;
   readonly seed?: number;
   readonly temperature?: number;

@@ -153,6 +153,17 @@ describe(".onnx_adapter files", () => {
     expect([...read.parameters]).toEqual([...parameters]);
   });
 
+  test("of onnxruntime 1.30 (its Python AdapterFormat.export_adapter) are read", () => {
+    const file =
+      "DAAAAFRPUlQAAAAArP///wEAAAAFAAAABgAAAAQAAAACAAAASAAAAAQAAADM////KAAAABAAAAAKAAAABAAAAAAAAAACAAAAAwAAAAAAAAAAAAAAAAAAAAIAAABiYgAADAAUAAQACAAMABAADAAAAEAAAAAoAAAAAQAAAAQAAAAYAAAAAAAAAAAAgD8AAABAAABAQAAAgEAAAKBAAgAAAAIAAAAAAAAAAwAAAAAAAAABAAAAYQAAAA==";
+    const { adapterVersion, modelVersion, parameters } = readOnnxAdapter(Buffer.from(file, "base64"));
+    expect([adapterVersion, modelVersion]).toEqual([5, 6]);
+    expect(Object.fromEntries(parameters)).toEqual({
+      a: fromData("float32", Float32Array.of(0, 1, 2, 3, 4, 5), [2, 3]),
+      bb: fromData("float16", new Uint16Array(0), [3, 0]),
+    });
+  });
+
   test("that are cut or changed are refused by a named error", () => {
     const file = writeOnnxAdapter({ parameters: new Map([["a", fromData("float32", Float32Array.of(1, 2), [2])]]) });
     for (let length = 0; length < file.length; length++) {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSession, type Session } from "@loomweight/graph/node";
 import { fromData, type Tensor } from "@loomweight/tensor";
-import { type ExportDType, modelFileName } from "../src/index.ts";
+import { type ExportDType, type ExportOptions, modelFileName } from "../src/index.ts";
 import { exportFolder } from "../src/node/index.ts";
 
 export const replayed: readonly ExportDType[] = ["fp32", "q8", "q4"];
@@ -13,10 +13,11 @@ export async function withExport<T>(
   folder: string,
   use: (exported: string) => Promise<T>,
   dtypes: readonly ExportDType[] = replayed,
+  options: ExportOptions = {},
 ): Promise<T> {
   const root = await mkdtemp(join(tmpdir(), "loomweight-export-"));
   try {
-    await exportFolder(folder, join(root, "web"), { dtypes, verify: false });
+    await exportFolder(folder, join(root, "web"), { ...options, dtypes, verify: false });
     return await use(join(root, "web"));
   } finally {
     await rm(root, { recursive: true, force: true });

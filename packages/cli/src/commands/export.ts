@@ -20,6 +20,7 @@ export async function exportCommand(
   const exported = await exportFolder(model, out, {
     dtypes,
     task: checkTask(options.task),
+    adapterSlots: options.adapterSlots && { layout: options.adapterSlots },
     verify: options.verify,
     force: options.force,
     signal,

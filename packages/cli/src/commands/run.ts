@@ -10,6 +10,7 @@ import type { CommandContext } from "../context.ts";
 import { continuePrompt } from "../generate/continue-prompt.ts";
 import { openTokenizer } from "../generate/open-tokenizer.ts";
 import { streamText } from "../generate/text-stream.ts";
+import { withAdapter } from "../generate/with-adapter.ts";
 import { formatDuration, plural } from "../output/format.ts";
 import type { RunFlags } from "../program.ts";
 
@@ -29,10 +30,11 @@ export async function runModel(
     await exportFolder(path, out, {
       dtypes: checkDTypes([dtype]),
       task: "text-generation",
+      adapterSlots: options.adapter !== undefined,
       verify: false,
       signal: context.signal,
     });
-    await runExport(context, { ...options, dtype }, out, prompt);
+    await runExport(context, { ...options, dtype, adapterBase: options.adapterBase ?? path }, out, prompt);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -63,8 +65,10 @@ async function runExport(
   const file = join(path, "onnx", await chooseFile(path, options.dtype));
   const endTokens = await readEndTokens(path);
   const ids = tokenizer.encode(prompt);
-  const session = await openSession(file, { threads: options.threads });
+  const opened = await openSession(file, { threads: options.threads });
   try {
+    const { session, warnings } = await withAdapter(opened, path, options);
+    for (const warning of warnings) report.warn(warning);
     if (!session.inputs.some(({ name }) => name === "input_ids")) {
       throw new LoomweightError({
         code: "UNSUPPORTED_MODEL",
@@ -100,7 +104,7 @@ async function runExport(
     const text = tokenizer.decode([...ids, ...made]).slice(tokenizer.decode(ids).length);
     report.data({ model: path, file, prompt, text, promptIds: ids, ids: made, milliseconds: Math.round(milliseconds) });
   } finally {
-    await session.close();
+    await opened.close();
   }
 }
 
