@@ -15,6 +15,11 @@ export interface LazyTensor {
    * asked for. Writers prefer it to `read`: a large weight then never lies in memory as a whole.
    */
   stream?(): AsyncIterable<Uint8Array>;
+  /**
+   * Of a matrix that is kept the other way round (a linear weight [out, in]): its columns one after another, as codes
+   * of `dtype`, its own or `stored`, in parts that are valid until the next one is asked for.
+   */
+  readonly columns?: { readonly stored: DType; stream(dtype: DType): AsyncIterable<Uint8Array> };
   /** What it was made from, for re-weighting, inspection and messages: checkpoint tensor names and what was done. */
   readonly origin?: { readonly tensors: readonly string[]; readonly transform?: string };
 }

@@ -2,6 +2,7 @@ export * from "./consensus";
 export * from "./elementwise";
 export * from "./gemm";
 export * from "./load";
+export * from "./quantize";
 export * from "./random";
 export * from "./rank";
 export * from "./reduce";

@@ -2,6 +2,7 @@
 // out = value - b. `mode` is a constant in every caller, so each export is one straight loop; `apart` is how far b lies
 // from out.
 
+import { halfToFloat } from "./half";
 import { E4M3_VALUES, E5M2_VALUES, E8M0_VALUES } from "./layout";
 
 const LOAD: i32 = 0;
@@ -66,19 +67,6 @@ export function addScaledBfloat16(out: usize, codes: usize, n: i32, weight: f64)
 }
 export function subtractFromBfloat16(out: usize, codes: usize, n: i32, b: usize): void {
   bfloat16(SUBTRACT, out, codes, n, 0, b - out);
-}
-
-/** Four float16 codes, zero-extended, to float32: the exponent is moved; subnormals by a subtraction that is exact. */
-// @ts-ignore: decorator
-@inline
-function halfToFloat(codes: v128): v128 {
-  const magnitude = i32x4.shl(v128.and(codes, i32x4.splat(0x7fff)), 13);
-  const normal = i32x4.add(magnitude, i32x4.splat(112 << 23));
-  const subnormal = f32x4.sub(i32x4.add(magnitude, i32x4.splat(113 << 23)), i32x4.splat(113 << 23));
-  const finite = v128.bitselect(subnormal, normal, i32x4.lt_s(magnitude, i32x4.splat(1 << 23)));
-  const special = v128.and(i32x4.ge_s(magnitude, i32x4.splat(0x7c00 << 13)), i32x4.splat(112 << 23));
-  const sign = i32x4.shl(v128.and(codes, i32x4.splat(0x8000)), 16);
-  return v128.or(i32x4.add(finite, special), sign);
 }
 
 // @ts-ignore: decorator

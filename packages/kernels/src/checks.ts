@@ -83,6 +83,12 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
     }
   };
 
+  const bytesOf = (kernel: string, name: string, view: ArrayBufferView, bytes: number): void => {
+    inside(kernel, name, view);
+    if (view.byteLength !== bytes) {
+      refuse(kernel, `\`${name}\` has a wrong length`, `${bytes} bytes`, `${view.byteLength} bytes`);
+    }
+  };
   const sizes = (kernel: string, ...all: number[]): void => {
     if (!all.every((size) => Number.isSafeInteger(size) && size >= 0)) {
       refuse(kernel, "wrong size or stride", "whole numbers", `${all}`);
@@ -296,6 +302,26 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
       part("symv", "a", a, [n, n], [stride, 1]);
       values("symv", "x", x, n);
       raw.symv(y, a, stride, x, n, alpha);
+    },
+    quantizeBlocks(out, dtype, source, [rows, length], coding, noise) {
+      const kernel = "quantizeBlocks";
+      const { packed, scales, zeroPoints } = out;
+      const { bits, blockSize } = coding;
+      if (dtype !== "float32" && dtype !== "float16" && dtype !== "bfloat16") {
+        refuse(kernel, "wrong dtype", "float32, float16 or bfloat16", String(dtype));
+      }
+      if (bits !== 2 && bits !== 4 && bits !== 8) refuse(kernel, "wrong `bits`", "2, 4 or 8", String(bits));
+      if (!(blockSize >= 16 && blockSize <= 256 && blockSize % 16 === 0)) {
+        refuse(kernel, "wrong `blockSize`", "a multiple of 16, at most 256", String(blockSize));
+      }
+      sizes(kernel, rows, length);
+      codes(kernel, dtype, source, rows * length);
+      const blocks = rows * Math.ceil(length / blockSize);
+      bytesOf(kernel, "packed", packed, (blocks * blockSize * bits) / 8);
+      bytesOf(kernel, "scales", scales, 4 * blocks);
+      if (zeroPoints) bytesOf(kernel, "zeroPoints", zeroPoints, blocks);
+      if (noise) values(kernel, "noise", noise, 3);
+      return raw.quantizeBlocks(out, dtype, source, [rows, length], coding, noise);
     },
     bernoulliMask(out, key, start, probability) {
       values("bernoulliMask", "out", out, out.length);

@@ -2,6 +2,7 @@ export { codeBytes } from "./dtypes.ts";
 export { type ErrorDetails, escapeControls, LoomweightError } from "./errors.ts";
 export type { KernelOptions } from "./kernel-options.ts";
 export {
+  type BlockCoding,
   type KernelDType,
   type KernelFunctions,
   type KernelMemory,

@@ -166,6 +166,24 @@ export interface KernelFunctions {
   symv(y: Float64Array, a: Float64Array, stride: number, x: Float64Array, n: number, alpha: number): void;
 
   /**
+   * Codes the rows of `codes`, `shape` = [rows, length], in blocks of `blockSize`, as MatMulNBits lays them out:
+   * packed [rows, blocks, blockSize bits / 8], lowest bits first and 0 beyond the row's end, scales [rows, blocks].
+   * Without `zeroPoints` a block's scale is its signed peak / -2^(bits - 1) (the negative one of equals) and its zero
+   * point 2^(bits - 1); with them [rows, blocks], a byte each, it is the range that holds 0, over 2^bits - 1 steps.
+   * code = clamp(trunc(w (1 / scale) + zero point + 1/2)), float32 throughout. `noise`, when given, is increased by
+   * the sums of w^2 and of (w - what its code stands for)^2, and its third entry raised to the largest |w - …|.
+   * Returns -1, or the first row with NaN or infinity, where it stopped.
+   */
+  quantizeBlocks(
+    out: { readonly packed: Uint8Array; readonly scales: Float32Array; readonly zeroPoints?: Uint8Array },
+    dtype: "float32" | "float16" | "bfloat16",
+    codes: Uint8Array,
+    shape: readonly [rows: number, length: number],
+    options: BlockCoding,
+    noise?: Float64Array,
+  ): number;
+
+  /**
    * out[i] = 1 with `probability`, else 0: word start + i of the stream of `key` is below round(probability * 2^32).
    * `key` comes from `createRandom(seed, name).key`; start is a whole number below 2^53.
    */
@@ -195,6 +213,15 @@ export interface KernelFunctions {
     probability: { readonly low: number; readonly step: number },
     scratch: Uint8Array,
   ): void;
+}
+
+/** How `quantizeBlocks` codes. */
+export interface BlockCoding {
+  readonly bits: 2 | 4 | 8;
+  /** A multiple of 16, at most 256. */
+  readonly blockSize: number;
+  /** Scales are rounded to float16 before codes are made with them. Default false. */
+  readonly float16Scales?: boolean;
 }
 
 /** dtypes that `load` and `store` know. */

@@ -202,6 +202,13 @@ function wasmFunctions(exports: Exports, buffer: ArrayBuffer): KernelFunctions {
     symv(y, a, stride, x, n, alpha) {
       exports.symv(y.byteOffset, a.byteOffset, stride, x.byteOffset, n, alpha);
     },
+    quantizeBlocks({ packed, scales, zeroPoints }, dtype, codes, [rows, length], coding, noise) {
+      const { bits, blockSize, float16Scales } = coding;
+      const [to, toScales, toZeros] = [packed.byteOffset, scales.byteOffset, zeroPoints?.byteOffset ?? 0];
+      const run = exports[`quantizeBlocks${exportSuffix[dtype]}`];
+      const sizes = [rows, length, blockSize, bits];
+      return run(to, toScales, toZeros, codes.byteOffset, ...sizes, float16Scales ? 1 : 0, noise?.byteOffset ?? 0);
+    },
     bernoulliMask(out, key, start, probability) {
       const threshold = Math.round(probability * 2 ** 32);
       exports.bernoulliMask(out.byteOffset, out.length, key[0], key[1], start, threshold);

@@ -1,4 +1,11 @@
 import { allocate, cast, fromData, type Tensor } from "@loomweight/tensor";
+import {
+  type BlockCoder,
+  type BlockCoderOptions,
+  createBlockCoder,
+  isCodedDType,
+  longestColumn,
+} from "./block-coder.ts";
 import { packCodes, rangeOf } from "./block-codes.ts";
 import { type BlockBits, type BlockOptions, checkBlockOptions, checkWeight, nonFiniteWeight } from "./options.ts";
 import { packedLength, packInto } from "./packing.ts";
@@ -47,6 +54,7 @@ export function quantizeAnyBlocks(
 ): BlockQuantized {
   checkWeight(weight, name, 2);
   const [K, N] = weight.shape;
+  if (fitsCoder(K, blockSize)) return withCoder(weight, { K, N, bits, blockSize, symmetric, name });
   const blocks = Math.ceil(K / blockSize);
   const blob = packedLength(blockSize, bits);
   const packed = allocate("uint8", N * blocks * blob);
@@ -96,4 +104,42 @@ export function quantizeAnyBlocks(
     scales: weight.dtype === "float16" ? cast(scaleTensor, "float16") : scaleTensor,
     ...(zeroPoints && { zeroPoints: fromData("uint8", zeroPoints, [N, zeroBytes]) }),
   };
+}
+
+/** Whether the kernels take such blocks: of the sizes that MatMulNBits has, in columns of at most a few million. */
+export function fitsCoder(K: number, blockSize: number): boolean {
+  return blockSize % 16 === 0 && blockSize <= 256 && 4 * K <= longestColumn;
+}
+
+function withCoder(
+  weight: Tensor,
+  options: Pick<BlockCoderOptions, "K" | "N" | "bits" | "blockSize" | "symmetric" | "name">,
+): BlockQuantized {
+  const { dtype, stride, offset, data } = weight;
+  const { K, N } = options;
+  const scales = dtype === "float16" ? "float16" : "float32";
+  if (isCodedDType(dtype) && stride[0] === 1 && (stride[1] === K || N === 1)) {
+    const { buffer, byteOffset, BYTES_PER_ELEMENT: size } = data as Float32Array;
+    const coder = createBlockCoder({ ...options, dtype, scales });
+    coder.add(new Uint8Array(buffer, byteOffset + offset * size, K * N * size));
+    return coder.finish().quantized;
+  }
+  const coder = createBlockCoder({ ...options, dtype: "float32", scales });
+  visitColumns(weight, (_first, _count, values) =>
+    coder.add(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)),
+  );
+  return coder.finish().quantized;
+}
+
+/**
+ * Codes a weight [K, N] whose columns come one after another as codes of `dtype` (see `quantizeBlocks`): neither the
+ * weight nor a transpose of it is ever in memory. The options are those of `createBlockCoder`; `fitsCoder` must hold.
+ */
+export async function quantizeColumns(
+  columns: AsyncIterable<Uint8Array>,
+  options: BlockCoderOptions,
+): Promise<ReturnType<BlockCoder["finish"]>> {
+  const coder = createBlockCoder(options);
+  for await (const bytes of columns) coder.add(bytes);
+  return coder.finish();
 }

@@ -21,8 +21,14 @@ export function visitColumns(
     return;
   }
   const columns = Math.max(1, Math.min(N, Math.floor(panelElements / K)));
+  const turned = weight.dtype === "float32" ? new Float32Array(columns * K) : undefined;
   for (let first = 0; first < N; first += columns) {
     const count = Math.min(columns, N - first);
+    if (turned) {
+      turnInto(turned, weight as Tensor<"float32">, first, count);
+      visit(first, count, turned.subarray(0, count * K));
+      continue;
+    }
     const panel: Tensor = {
       dtype: weight.dtype,
       data: weight.data,
@@ -31,5 +37,20 @@ export function visitColumns(
       offset: weight.offset + first * stepN,
     };
     visit(first, count, float32Values(panel));
+  }
+}
+
+/** out[column − first][k] = weight[k, column], in blocks that stay in the cache. */
+function turnInto(out: Float32Array, weight: Tensor<"float32">, first: number, count: number): void {
+  const { data, shape, stride, offset } = weight;
+  const [K] = shape;
+  const [stepK, stepN] = stride;
+  const block = 32;
+  for (let top = 0; top < K; top += block) {
+    const bottom = Math.min(K, top + block);
+    for (let column = 0; column < count; column++) {
+      let from = offset + top * stepK + (first + column) * stepN;
+      for (let k = top; k < bottom; k++, from += stepK) out[column * K + k] = data[from];
+    }
   }
 }

@@ -27,6 +27,13 @@ export interface WeightPlan {
     readonly tensors: Readonly<Record<string, Tensor>>;
     measure(): Pick<TensorReport, "sqnr" | "largestError">;
   };
+  /** The same from the weight's stream, so that it need not be in memory; undefined where it has none that fits. */
+  readonly computeStream?: (measured: boolean) =>
+    | Promise<{
+        readonly tensors: Readonly<Record<string, Tensor>>;
+        measure(): Pick<TensorReport, "sqnr" | "largestError">;
+      }>
+    | undefined;
 }
 
 /** Adds the tensors that take a weight's place, once for each weight and form; returns their names. */
@@ -35,8 +42,9 @@ export function addParts(context: RewriteContext, plan: WeightPlan): readonly st
   const key = `${form} ${name}`;
   const known = context.done.get(key);
   if (known !== undefined) return known;
-  const parts = lazyParts(context.latest, weight, form, specs, (tensor) => {
-    const { tensors, measure } = plan.compute(tensor);
+  const parts = lazyParts(context.latest, weight, form, specs, async () => {
+    const streamed = plan.computeStream?.(context.onTensor !== undefined);
+    const { tensors, measure } = await (streamed ?? plan.compute(await weight.read()));
     context.onTensor?.({ name, shape: weight.shape, form, ...measure(), ...sizes(weight, specs) });
     return tensors;
   });

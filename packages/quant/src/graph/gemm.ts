@@ -61,6 +61,7 @@ function transposed(data: LazyTensor): LazyTensor {
       tensors: data.origin.tensors,
       transform: data.origin.transform === undefined ? "transpose" : `${data.origin.transform}, transpose`,
     },
+    ...(data.stream && { columns: { stored: data.dtype, stream: data.stream } }),
     async read() {
       const tensor = await data.read();
       return { ...tensor, shape: [...tensor.shape].reverse(), stride: [...tensor.stride].reverse() };

@@ -49,7 +49,7 @@ export function lazyParts<Part extends string>(
   source: LazyTensor,
   transform: string,
   specs: Readonly<Record<Part, PartSpec>>,
-  compute: (weight: Tensor) => Readonly<Record<Part, Tensor>>,
+  compute: () => Promise<Readonly<Record<Part, Tensor>>>,
 ): Readonly<Record<Part, LazyTensor>> {
   const key = {};
   const names = Object.keys(specs) as Part[];
@@ -64,7 +64,7 @@ export function lazyParts<Part extends string>(
     transform: [source.origin.transform, transform].filter((step) => step !== undefined).join(", "),
   };
   const computeAll = async (): Promise<Readonly<Record<string, Tensor>>> => {
-    const tensors = compute(await source.read());
+    const tensors = await compute();
     for (const part of names) if (isSmall(part)) small.set(part, tensors[part]);
     return tensors;
   };

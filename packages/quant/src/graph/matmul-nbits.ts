@@ -1,6 +1,7 @@
 import { int, type LazyTensor, type OnnxNode } from "@loomweight/graph";
 import type { Tensor } from "@loomweight/tensor";
-import { quantizeBlocks } from "../blocks.ts";
+import { type CodedDType, isCodedDType } from "../block-coder.ts";
+import { type BlockQuantized, fitsCoder, quantizeBlocks, quantizeColumns } from "../blocks.ts";
 import { dequantizeColumnsInto } from "../dequantize.ts";
 import type { BlockBits } from "../options.ts";
 import { packedLength } from "../packing.ts";
@@ -89,14 +90,30 @@ function addBlockTensors(
       scales: { dtype: weight.dtype, shape: [N, blocks] },
       ...(!symmetric && { zero_points: { dtype: "uint8", shape: [N, packedLength(blocks, bits)] } }),
     },
+    computeStream(measured) {
+      const { columns, dtype } = weight;
+      if (columns === undefined || !fitsCoder(K, blockSize) || !isCodedDType(dtype)) return undefined;
+      // Wider floats hold narrower ones exactly; anything else is cast on the way, as the graph's weight is.
+      const exact = dtype === "float32" && isCodedDType(columns.stored);
+      const codes = exact ? (columns.stored as CodedDType) : dtype;
+      const scales = dtype === "float16" ? "float16" : "float32";
+      const options = { K, N, bits, blockSize, symmetric, dtype: codes, scales, name, measured } as const;
+      return quantizeColumns(columns.stream(codes), options).then(({ quantized, sqnr, largestError }) => ({
+        tensors: tensorsOf(quantized),
+        measure: () => ({ sqnr, largestError }),
+      }));
+    },
     compute(tensor) {
       const quantized = quantizeBlocks(tensor, { bits, blockSize, symmetric }, name);
-      const { packed, scales, zeroPoints } = quantized;
       return {
-        tensors: { [`Q${bits}`]: packed, scales, ...(zeroPoints && { zero_points: zeroPoints }) },
+        tensors: tensorsOf(quantized),
         measure: () =>
           measureColumns(tensor, (out, first, count) => dequantizeColumnsInto(out, quantized, first, count)),
       };
     },
   });
+}
+
+function tensorsOf({ bits, packed, scales, zeroPoints }: BlockQuantized): Readonly<Record<string, Tensor>> {
+  return { [`Q${bits}`]: packed, scales, ...(zeroPoints && { zero_points: zeroPoints }) };
 }

@@ -26,7 +26,8 @@ export function weightMatrix(graph: OnnxGraph, name: string): WeightMatrix | und
 
 function squeezed(data: LazyTensor, leading: number): LazyTensor {
   return {
-    ...data,
+    dtype: data.dtype,
+    origin: data.origin,
     shape: data.shape.slice(leading),
     async read(): Promise<Tensor> {
       const tensor = await data.read();
