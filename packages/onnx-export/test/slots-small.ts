@@ -41,6 +41,11 @@ export function values(name: string, shape: readonly number[], scale = 1): Tenso
 
 /** A small Llama whose weights lie on the grid of 4-bit blocks, so that quantizing them is exact. */
 export async function smallLlama(): Promise<ModelFolder> {
+  return openModelFromFiles(llamaFiles());
+}
+
+/** The files of its folder. */
+export function llamaFiles(): Map<string, Uint8Array> {
   const tensors = new Map<string, Tensor>();
   // the embedding too: it serves as head
   for (const [path, [out, inner]] of Object.entries({ "model.embed_tokens": [40, 32], ...linearShapes })) {
@@ -57,12 +62,10 @@ export async function smallLlama(): Promise<ModelFolder> {
     tensors.set(`model.${name}.weight`, fromData("float32", new Float32Array(32).fill(1), [32]));
   }
   const text = new TextEncoder().encode(JSON.stringify(config));
-  return openModelFromFiles(
-    new Map([
-      ["model.safetensors", writeSafetensors(tensors)],
-      ["config.json", text],
-    ]),
-  );
+  return new Map([
+    ["model.safetensors", writeSafetensors(tensors)],
+    ["config.json", text],
+  ]);
 }
 
 export interface SmallAdapterOptions {
@@ -77,6 +80,11 @@ export interface SmallAdapterOptions {
 
 /** A PEFT adapter in memory, different for each name. */
 export async function smallAdapter(name: string, options: SmallAdapterOptions = {}): Promise<Adapter> {
+  return openAdapter(fileSetFromMap(adapterFiles(name, options), name));
+}
+
+/** The files of its folder. */
+export function adapterFiles(name: string, options: SmallAdapterOptions = {}): Map<string, Uint8Array> {
   const { rank = 4, dora = false, targets = ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"] } = options;
   const tensors = new Map<string, Tensor>(options.more);
   for (const [path, [out, inner]] of Object.entries(options.shapes ?? linearShapes)) {
@@ -91,15 +99,10 @@ export async function smallAdapter(name: string, options: SmallAdapterOptions = 
   }
   const settings = { peft_type: "LORA", r: rank, lora_alpha: 2 * rank, target_modules: targets, use_dora: dora };
   const text = JSON.stringify({ ...settings, ...options.config });
-  return openAdapter(
-    fileSetFromMap(
-      new Map([
-        ["adapter_config.json", new TextEncoder().encode(text)],
-        ["adapter_model.safetensors", writeSafetensors(tensors)],
-      ]),
-      name,
-    ),
-  );
+  return new Map([
+    ["adapter_config.json", new TextEncoder().encode(text)],
+    ["adapter_model.safetensors", writeSafetensors(tensors)],
+  ]);
 }
 
 /** The bytes of a model's only graph, and its slots. */
