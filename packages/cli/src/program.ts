@@ -149,6 +149,20 @@ export function createProgram(run: Runner): Command {
     );
 
   program
+    .command("reweight")
+    .description("put the weights of a model into an ONNX export that exists, whoever made it")
+    .argument("<export>", "an exported folder, or one .onnx file")
+    .argument("<model>", "folder of the model whose weights go in")
+    .argument("<out>", "the folder to write; must not exist")
+    .option("--base <model>", "the model that was exported: weights are then found by their values")
+    .option("--list", "list every weight and where it comes from")
+    .option("--no-verify", "do not load the files after writing")
+    .option("--force", "replace the output folder if it exists")
+    .action((path: string, model: string, out: string, options: ReweightFlags) =>
+      run(async (context) => (await import("./commands/reweight.ts")).reweight(context, options, path, model, out)),
+    );
+
+  program
     .command("run")
     .description("let a text model continue a prompt")
     .argument("<model>", "an exported folder, or a model's folder")
@@ -209,6 +223,14 @@ export interface ExportFlags {
   readonly dtype: readonly string[];
   readonly adapterSlots?: (typeof slotLayouts)[number];
   readonly task?: string;
+  readonly verify: boolean;
+  readonly force?: boolean;
+}
+
+export interface ReweightFlags {
+  /** Folder of the model that was exported. */
+  readonly base?: string;
+  readonly list?: boolean;
   readonly verify: boolean;
   readonly force?: boolean;
 }

@@ -12,6 +12,8 @@ export { type ConfigFileOptions, exportedConfig } from "./config-file.ts";
 export { checkDTypes, type ExportDType, type ExportDTypeFacts, exportDTypes, modelFileName } from "./dtypes.ts";
 export { type ExportOptions, type ExportPlan, type PlannedGraph, planExport } from "./plan.ts";
 export type { ExportedFile, ExportReport, ExportWarning, Verification } from "./report.ts";
+export type { GraphReweightReport, KeptConstant, MatchedWeight } from "./reweight/report.ts";
+export { type ReweightedModel, type ReweightOptions, reweightModel } from "./reweight/reweight-model.ts";
 export {
   type AdapterSlotsOptions,
   addAdapterSlots,

@@ -1,3 +1,4 @@
 export { type ExportFolderOptions, exportFolder } from "./export-folder.ts";
 export { type ExportModelOptions, type ExportProgress, exportModel } from "./export-model.ts";
+export { type ReweightFolderOptions, type ReweightReport, reweightFolder } from "./reweight-folder.ts";
 export { verifyFiles } from "./verify.ts";

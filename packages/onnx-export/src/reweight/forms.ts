@@ -1,0 +1,324 @@
+import { type Initializer, intOf, type LazyTensor, type OnnxGraph, type OnnxNode } from "@loomweight/graph";
+import {
+  type Bnb4Type,
+  bnb4Levels,
+  quantizeBlocks,
+  quantizeBnb4,
+  quantizeGatherBlocks,
+  quantizeInt8,
+  quantizeQdqBlocks,
+} from "@loomweight/quant";
+import {
+  cast,
+  contiguousData,
+  type DType,
+  elementCount,
+  LoomweightError,
+  reshape,
+  type Tensor,
+  toFloat32,
+} from "@loomweight/tensor";
+
+/** Reads the float value that a stored weight stands for, by its row-major place in the float form's shape. */
+export type ValueAt = (index: number) => number;
+
+/** How a graph stores a weight: as floats, or quantized in one of onnxruntime's forms. */
+export interface WeightForm {
+  /** "float32", "4 bits in blocks of 32". */
+  readonly description: string;
+  /** dtype that the weight has before it is coded. */
+  readonly dtype: DType;
+  /** Shape of the float form, as the operator multiplies or gathers with it. */
+  readonly shape: readonly number[];
+  /** Values are those of a checkpoint, not codes for them. */
+  readonly exact: boolean;
+  /** Initializers that hold it, codes first. */
+  readonly parts: readonly string[];
+  /** Opens the stored parts. */
+  open(): Promise<ValueAt>;
+  /** Codes a new float weight of `shape`: a tensor for each of `parts`. */
+  encode(weight: Tensor): readonly Tensor[];
+}
+
+/** A float initializer. */
+export function floatForm({ name, dtype, shape, data }: Initializer): WeightForm {
+  return {
+    description: dtype,
+    dtype,
+    shape,
+    exact: true,
+    parts: [name],
+    async open() {
+      const values = await floatsOf(data);
+      return (index) => values[index];
+    },
+    encode: (weight) => [dtype === weight.dtype ? weight : cast(weight, dtype)],
+  };
+}
+
+/** Inputs of MatMulNBits: B [N, blocks, bytes], scales, zero points?. */
+export function matMulNBitsForm(graph: OnnxGraph, node: OnnxNode): WeightForm {
+  const [, b, s, z = "", order = ""] = node.inputs;
+  const [codes, scales, zeros] = [
+    initializerOf(graph, b, node),
+    initializerOf(graph, s, node),
+    graph.initializers.get(z),
+  ];
+  const K = intOf(node, "K", 0);
+  const N = intOf(node, "N", 0);
+  const bits = intOf(node, "bits", 4);
+  const blockSize = intOf(node, "block_size", 32);
+  if (order !== "" || (bits !== 2 && bits !== 4 && bits !== 8) || (zeros !== undefined && zeros.dtype !== "uint8")) {
+    throw unsupported(
+      node,
+      order === "" ? `${bits} bits, zero points of ${zeros?.dtype}` : "rows in another order (g_idx)",
+    );
+  }
+  const blocks = Math.ceil(K / blockSize);
+  const blob = (blockSize * bits) / 8;
+  const zeroBytes = Math.ceil((blocks * bits) / 8);
+  if (elementCount(codes.shape) !== N * blocks * blob || elementCount(scales.shape) !== N * blocks) {
+    throw unsupported(node, `codes [${codes.shape}] and scales [${scales.shape}] for [${K},${N}]`);
+  }
+  const mask = 2 ** bits - 1;
+  const perByte = 8 / bits;
+  const code = (bytes: Uint8Array, start: number, at: number) =>
+    (bytes[start + Math.floor(at / perByte)] >> ((at % perByte) * bits)) & mask;
+  return {
+    description: `${bits} bits in blocks of ${blockSize}${zeros === undefined ? "" : ", with zero points"}`,
+    dtype: scales.dtype === "float16" ? "float16" : "float32",
+    shape: [K, N],
+    exact: false,
+    parts: [b, s, ...(zeros === undefined ? [] : [z])],
+    async open() {
+      const bytes = await codesOf(codes.data);
+      const steps = await floatsOf(scales.data);
+      const offsets = zeros && (await codesOf(zeros.data));
+      return (index) => {
+        const [k, n] = [Math.floor(index / N), index % N];
+        const block = Math.floor(k / blockSize);
+        const zero = offsets === undefined ? 2 ** (bits - 1) : code(offsets as Uint8Array, n * zeroBytes, block);
+        const at = n * blocks + block;
+        return (code(bytes as Uint8Array, at * blob, k - block * blockSize) - zero) * steps[at];
+      };
+    },
+    encode(weight) {
+      const made = quantizeBlocks(weight, { bits, blockSize, symmetric: zeros === undefined }, b);
+      const coded = [reshape(made.packed, codes.shape), reshape(cast(made.scales, scales.dtype), scales.shape)];
+      return zeros === undefined ? coded : [...coded, reshape(made.zeroPoints as Tensor, zeros.shape)];
+    },
+  };
+}
+
+/** Inputs of MatMulBnb4: codes of the flattened transpose, largest magnitudes. */
+export function bnb4Form(graph: OnnxGraph, node: OnnxNode): WeightForm {
+  const [, b, a] = node.inputs;
+  const [codes, absmax] = [initializerOf(graph, b, node), initializerOf(graph, a, node)];
+  const K = intOf(node, "K", 0);
+  const N = intOf(node, "N", 0);
+  const blockSize = intOf(node, "block_size", 64);
+  const quantType: Bnb4Type = intOf(node, "quant_type", 1) === 1 ? "nf4" : "fp4";
+  return {
+    description: `${quantType} in blocks of ${blockSize}`,
+    dtype: absmax.dtype,
+    shape: [K, N],
+    exact: false,
+    parts: [b, a],
+    async open() {
+      const bytes = await codesOf(codes.data);
+      const largest = await floatsOf(absmax.data);
+      const levels = bnb4Levels[quantType];
+      return (index) => {
+        const at = (index % N) * K + Math.floor(index / N);
+        const byte = Number(bytes[at >> 1]);
+        return levels[at % 2 === 0 ? byte >> 4 : byte & 15] * largest[Math.floor(at / blockSize)];
+      };
+    },
+    encode(weight) {
+      const made = quantizeBnb4(weight, { quantType, blockSize }, b);
+      return [reshape(made.packed, codes.shape), reshape(cast(made.absmax, absmax.dtype), absmax.shape)];
+    },
+  };
+}
+
+/** Tables of GatherBlockQuantized: 4-bit codes in the table's shape, blocks along one axis. */
+export function gatherBlockForm(graph: OnnxGraph, node: OnnxNode): WeightForm {
+  const [d, , s, z = ""] = node.inputs;
+  const [codes, scales, zeros] = [
+    initializerOf(graph, d, node),
+    initializerOf(graph, s, node),
+    graph.initializers.get(z),
+  ];
+  const given = intOf(node, "quantize_axis", 1);
+  const axis = given < 0 ? given + codes.shape.length : given;
+  const blockSize = intOf(node, "block_size", 128);
+  if (codes.dtype !== (zeros === undefined ? "int4" : "uint4")) {
+    throw unsupported(node, `a table of ${codes.dtype}${zeros === undefined ? " without" : " with"} zero points`);
+  }
+  return {
+    description: `4 bits in blocks of ${blockSize} along axis ${axis}${zeros === undefined ? "" : ", with zero points"}`,
+    dtype: "float32",
+    shape: codes.shape,
+    exact: false,
+    parts: [d, s, ...(zeros === undefined ? [] : [z])],
+    open: () => openBlocks(codes, scales, zeros, axis, blockSize),
+    encode(weight) {
+      const made = quantizeGatherBlocks(weight, { axis, blockSize, symmetric: zeros === undefined }, d);
+      const coded: Tensor[] = [made.data, cast(made.scales, scales.dtype)];
+      return zeros === undefined ? coded : [...coded, made.zeroPoints as Tensor];
+    },
+  };
+}
+
+/** A weight behind DequantizeLinear: int8 or uint8 with one scale or one an axis, or 4 bits in blocks. */
+export function dequantizeLinearForm(
+  graph: OnnxGraph,
+  node: OnnxNode,
+  settings: { readonly symmetric: (type: DType) => boolean },
+): WeightForm {
+  const [d, s, z = ""] = node.inputs;
+  const [codes, scales, zeros] = [
+    initializerOf(graph, d, node),
+    initializerOf(graph, s, node),
+    graph.initializers.get(z),
+  ];
+  const blockSize = intOf(node, "block_size", 0);
+  const given = intOf(node, "axis", 1);
+  const axis = given < 0 ? given + codes.shape.length : given;
+  if (codes.dtype === "int8" || codes.dtype === "uint8") {
+    if (blockSize !== 0) throw unsupported(node, `blocks of ${codes.dtype}`);
+    return int8Form(
+      { codes, scale: scales, zeroPoint: zeros, axis: scales.shape.length === 0 ? undefined : axis },
+      settings,
+    );
+  }
+  if (codes.shape.length !== 2 || (codes.dtype !== "int4" && codes.dtype !== "uint4")) {
+    throw unsupported(node, `codes of ${codes.dtype} [${codes.shape}]`);
+  }
+  const size = blockSize === 0 ? codes.shape[axis] : blockSize;
+  const channelWise = size === codes.shape[axis];
+  // the quantizer codes [K, N] along K; a table whose blocks run along its last axis is the transpose of one
+  const turned = axis === 1;
+  return {
+    description: `${codes.dtype} in blocks of ${size} along axis ${axis}`,
+    dtype: scales.dtype,
+    shape: codes.shape,
+    exact: false,
+    parts: [d, s, ...(zeros === undefined ? [] : [z])],
+    open: () => openBlocks(codes, scales, zeros, axis, size),
+    encode(weight) {
+      const matrix = turned ? turn(weight) : weight;
+      const made = quantizeQdqBlocks(
+        matrix,
+        { blockSize: channelWise ? undefined : size, channelWise, symmetric: zeros === undefined },
+        d,
+      );
+      const placed = (tensor: Tensor) => (made.transposed === turned ? tensor : turn(tensor));
+      const coded = [placed(made.data), reshape(cast(placed(made.scales), scales.dtype), scales.shape)];
+      return zeros === undefined ? coded : [...coded, reshape(placed(made.zeroPoints as Tensor), zeros.shape)];
+    },
+  };
+}
+
+/** Codes in 8 bits with a scale and perhaps a zero point, each one number or one for each index of `axis`. */
+export function int8Form(
+  {
+    codes,
+    scale,
+    zeroPoint,
+    axis,
+  }: { codes: Initializer; scale: Initializer; zeroPoint: Initializer | undefined; axis: number | undefined },
+  settings: { readonly symmetric: (type: DType) => boolean; readonly reduceRange?: boolean },
+): WeightForm {
+  const type = codes.dtype as "int8" | "uint8";
+  const channels = elementCount(scale.shape);
+  const along = channels === 1 ? undefined : axis;
+  if (along === undefined ? channels !== 1 : codes.shape[along] !== channels) {
+    throw new LoomweightError({
+      code: "UNSUPPORTED_WEIGHT_FORM",
+      problem: "a quantized weight whose scales fit none of its axes",
+      tensor: codes.name,
+      found: `codes [${codes.shape}], scales [${scale.shape}]`,
+    });
+  }
+  const inner = along === undefined ? 1 : elementCount(codes.shape.slice(along + 1));
+  return {
+    description: `${type}${along === undefined ? "" : ` per channel of axis ${along}`}`,
+    dtype: "float32",
+    shape: codes.shape,
+    exact: false,
+    parts: [codes.name, scale.name, ...(zeroPoint === undefined ? [] : [zeroPoint.name])],
+    async open() {
+      const stored = await codesOf(codes.data);
+      const scales = await floatsOf(scale.data);
+      const zeros = zeroPoint && (await codesOf(zeroPoint.data));
+      return (index) => {
+        const channel = along === undefined ? 0 : Math.floor(index / inner) % channels;
+        return (Number(stored[index]) - Number(zeros?.[channel] ?? 0)) * scales[channel];
+      };
+    },
+    encode(weight) {
+      const symmetric = zeroPoint === undefined || settings.symmetric(type);
+      const made = quantizeInt8(
+        weight,
+        { type, axis: along, symmetric, reduceRange: settings.reduceRange },
+        codes.name,
+      );
+      const coded = [made.data, reshape(cast(made.scale, scale.dtype), scale.shape)];
+      return zeroPoint === undefined ? coded : [...coded, reshape(made.zeroPoint, zeroPoint.shape)];
+    },
+  };
+}
+
+async function openBlocks(
+  codes: Initializer,
+  scales: Initializer,
+  zeros: Initializer | undefined,
+  axis: number,
+  blockSize: number,
+): Promise<ValueAt> {
+  const stored = await codesOf(codes.data);
+  const steps = await floatsOf(scales.data);
+  const offsets = zeros && (await codesOf(zeros.data));
+  const size = codes.shape[axis];
+  const blocks = Math.ceil(size / blockSize);
+  const inner = elementCount(codes.shape.slice(axis + 1));
+  return (index) => {
+    const row = Math.floor(index / inner);
+    const block = Math.floor((row % size) / blockSize);
+    const at = (Math.floor(row / size) * blocks + block) * inner + (index % inner);
+    return (Number(stored[index]) - Number(offsets?.[at] ?? 0)) * steps[at];
+  };
+}
+
+/** The initializer that an operator reads its weight from; throws `UNSUPPORTED_WEIGHT_FORM` where it is computed. */
+function initializerOf(graph: OnnxGraph, name: string, node: OnnxNode): Initializer {
+  const found = graph.initializers.get(name);
+  if (found !== undefined) return found;
+  throw unsupported(node, `"${name}", which is computed`);
+}
+
+function unsupported(node: OnnxNode, found: string): LoomweightError {
+  return new LoomweightError({
+    code: "UNSUPPORTED_WEIGHT_FORM",
+    problem: `${node.op} holds its weight in a form that cannot be written anew`,
+    node: node.name,
+    found,
+  });
+}
+
+async function floatsOf(data: LazyTensor): Promise<Float32Array> {
+  return toFloat32(await data.read());
+}
+
+async function codesOf(data: LazyTensor): Promise<ArrayLike<number | bigint>> {
+  return contiguousData(await data.read()) as ArrayLike<number | bigint>;
+}
+
+function turn(tensor: Tensor): Tensor {
+  return {
+    ...tensor,
+    shape: [tensor.shape[1], tensor.shape[0]],
+    stride: [tensor.stride[1], tensor.stride[0]],
+  };
+}
