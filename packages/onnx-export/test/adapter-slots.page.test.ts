@@ -58,7 +58,7 @@ beforeAll(async () => {
   }
   const base = await smallLlama();
   await writeFiles(join(folder, "base"), llamaFiles());
-  for (const [name, options] of Object.entries(cases)) {
+  for (const [name, options] of Object.entries({ ...cases, wide: { rank: 256 }, wider: { rank: 512 } })) {
     await writeFiles(join(folder, name), adapterFiles(name, options));
   }
   for (const layout of ["single", "rows"] as const) {
@@ -132,7 +132,7 @@ test("rows of one batch have adapters of their own in the page too", { timeout: 
 
 test("two adapters take turns in the page without using more memory", { timeout: 300_000 }, async () => {
   // the whole of it: LOOMWEIGHT_SWAPS=1000
-  const swaps = Number(process.env.LOOMWEIGHT_SWAPS ?? 200);
+  const swaps = Number(process.env.LOOMWEIGHT_SWAPS || 200);
   const { same, differ, memory } = await inPage<{ same: boolean; differ: boolean; memory: number[] }>("swaps", swaps);
   expect({ same, differ }).toEqual({ same: true, differ: true });
   expect(memory[0]).toBeGreaterThan(1e6);

@@ -43,7 +43,7 @@ function feeds(rows: number): Record<string, ort.Tensor> {
   };
 }
 
-async function openGraph(layout: string) {
+async function openGraph(layout: string, names: readonly string[]) {
   const slots = parseAdapterSlots(JSON.parse(new TextDecoder().decode(await bytes(`${layout}.json`))));
   const raw = await ort.InferenceSession.create(await bytes(`${layout}.onnx`), { executionProviders: ["wasm"] });
   const session = createAdapterSession(raw, slots, { Tensor: ort.Tensor as never });
@@ -53,7 +53,7 @@ async function openGraph(layout: string) {
       ["config.json", await bytes("base/config.json")],
     ]),
   );
-  for (const name of ["four", "eight", "dora"]) await session.load(name, await peft(name), { base });
+  for (const name of names) await session.load(name, await peft(name), { base });
   const logits = async (rows = 2) => {
     const outputs = await session.run(feeds(rows));
     return Array.from(outputs.logits.data as Float32Array);
@@ -64,7 +64,7 @@ async function openGraph(layout: string) {
 Object.assign(globalThis, {
   /** Logits of the base model and of each adapter. */
   async adapters(layout: string) {
-    const { session, logits } = await openGraph(layout);
+    const { session, logits } = await openGraph(layout, ["four", "eight", "dora"]);
     if (layout === "single") await session.load("file", readOnnxAdapter(await bytes("dora.onnx_adapter")));
     const results: Record<string, number[]> = { none: await logits() };
     for (const name of session.names()) {
@@ -82,12 +82,12 @@ Object.assign(globalThis, {
   },
   /** Swaps two adapters; bytes of WebAssembly memory at half time and at the end, and whether outputs stayed the same. */
   async swaps(count: number) {
-    const { session, logits } = await openGraph("single");
+    const { session, logits } = await openGraph("single", ["wide", "wider"]);
     const first = new Map<string, string>();
     const memory: number[] = [];
     let same = true;
     for (let i = 0; i < count; i++) {
-      const name = i % 2 === 0 ? "four" : "eight";
+      const name = i % 2 === 0 ? "wide" : "wider";
       session.use(name);
       const made = (await logits()).join();
       if (first.has(name)) same &&= first.get(name) === made;
