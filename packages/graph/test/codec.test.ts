@@ -105,7 +105,9 @@ test("strings, scalars and empty tensors come back as they were", async () => {
 });
 
 test("every kind of attribute comes back, and the model is written again byte for byte", async () => {
-  const body = assemble({ name: "body", inputs: [x], outputs: { y: relu(x) } }).graph;
+  // Names of its own: a body must not hide those around it.
+  const inner = input("inner", "float32", [2]);
+  const body = assemble({ name: "body", inputs: [inner], outputs: { innerY: relu(inner) } }).graph;
   const attributes: Attributes = {
     i: int(-3),
     big: int(2n ** 62n),
