@@ -18,7 +18,8 @@ async function run(...words: string[]) {
 test("help that was asked for goes to stdout with exit code 0; of a command it lists the common options too", async () => {
   const whole = await run("--help");
   expect(whole).toMatchObject({ exitCode: 0, stderr: "" });
-  for (const command of ["inspect", "diff", "merge", "fold", "export", "run"]) expect(whole.stdout).toContain(command);
+  for (const command of ["inspect", "diff", "merge", "fold", "export", "verify", "run"])
+    expect(whole.stdout).toContain(command);
   const merge = await run("merge", "--help");
   expect(merge).toMatchObject({ exitCode: 0, stderr: "" });
   for (const option of ["--force", "--json", "--quiet", "--debug"]) expect(merge.stdout).toContain(option);

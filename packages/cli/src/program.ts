@@ -163,6 +163,17 @@ export function createProgram(run: Runner): Command {
     );
 
   program
+    .command("verify")
+    .description("check an export: structure, a run of each file, difference from fp32, perplexity")
+    .argument("<export>", "an exported folder, whatever tool wrote it")
+    .option("--against <model>", "the model's folder to compare with (default: the export's own fp32 files)")
+    .option("--task <task>", "what that model is to do (default: what gives the export's outputs)")
+    .option("--text <file>", "a text to score decoders by: their perplexity on it")
+    .action((path: string, options: VerifyFlags) =>
+      run(async (context) => (await import("./commands/verify.ts")).verifyCommand(context, options, path)),
+    );
+
+  program
     .command("run")
     .description("let a text model continue a prompt")
     .argument("<model>", "an exported folder, or a model's folder")
@@ -233,6 +244,13 @@ export interface ReweightFlags {
   readonly list?: boolean;
   readonly verify: boolean;
   readonly force?: boolean;
+}
+
+export interface VerifyFlags {
+  readonly against?: string;
+  readonly task?: string;
+  /** Path of a text file. */
+  readonly text?: string;
 }
 
 export interface RunFlags {

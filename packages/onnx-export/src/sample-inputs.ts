@@ -9,14 +9,13 @@ export interface InputFacts {
 }
 
 /** Tokens of a sample row; the second row is padded by `padding` of them. */
-const tokens = 7;
+export const sampleTokens = 7;
+const tokens = sampleTokens;
 const padding = 3;
-const rows = 2;
+const defaultRows = 2;
 
-/** Sizes of inputs whose graphs leave them open: what is not here is a cache, and empty. */
+/** Sizes of inputs whose graphs leave them open: what is not here and no batch is a cache, and empty. */
 const sizes: Readonly<Record<string, number>> = {
-  batch_size: rows,
-  text_batch_size: rows,
   sequence_length: tokens,
   encoder_sequence_length: tokens,
   decoder_sequence_length: tokens,
@@ -26,13 +25,14 @@ const sizes: Readonly<Record<string, number>> = {
 };
 
 /**
- * Small fixed inputs for any exported graph: two rows of token ids, the second one padded (on the left where the graph
+ * Small fixed inputs for any exported graph: `rows` (2) rows of token ids, all but the first padded (on the left where the graph
  * has a cache, on the right otherwise), images, sounds and encoder states of a fixed pattern. `real` tells which
  * positions count.
  */
 export function sampleInputs(
   inputs: readonly InputFacts[],
   config: Readonly<Record<string, unknown>>,
+  rows = defaultRows,
 ): { feeds: Record<string, Tensor>; real: (row: number, column: number) => boolean } {
   const vocabulary = vocabularySize(config);
   const left = inputs.some(({ name }) => name.startsWith("past_key_values."));
@@ -53,11 +53,15 @@ export function sampleInputs(
     if (name === "position_ids")
       return byColumn((row, column) => Math.max(0, row === 0 || !left ? column : column - padding));
     if (name === "token_type_ids") return byColumn(() => 0);
-    const dims = shape.map((size) => (typeof size === "number" ? size : (sizes[size] ?? 0)));
+    const dims = shape.map((size) =>
+      typeof size === "number" ? size : size.includes("batch") ? rows : (sizes[size] ?? 0),
+    );
     const count = elementCount(dims);
     // adapter slots hold nothing: ranks are 0, scales 1, every row takes the first of a stack of one
     if (name === rowsInput) return fromData("int64", new BigInt64Array(count), dims);
     if (name.endsWith(".lora_scale")) return fromData("float32", new Float32Array(count).fill(1), dims);
+    if (dtype === "bool") return fromData("bool", new Uint8Array(count), dims);
+    if (dtype === "int64") return fromData("int64", new BigInt64Array(count), dims);
     if (dtype === "float16") return fromData("float16", new Uint16Array(count), dims);
     // a pattern without symmetry, within what normalised pixels reach
     return fromData(
@@ -81,15 +85,15 @@ export function nextInputs(
   feeds: Readonly<Record<string, Tensor>>,
   outputs: Readonly<Record<string, Tensor>>,
 ): Record<string, Tensor> {
-  const column = (values: readonly number[]) => fromData("int64", BigInt64Array.from(values, BigInt), [rows, 1]);
+  const column = (values: readonly number[]) => fromData("int64", BigInt64Array.from(values, BigInt), [defaultRows, 1]);
   const next: Record<string, Tensor> = { ...feeds, input_ids: column([1, 1]) };
   if (feeds.attention_mask !== undefined) {
     const mask = feeds.attention_mask.data as BigInt64Array;
-    const longer = BigInt64Array.from({ length: rows * (tokens + 1) }, (_, i) => {
+    const longer = BigInt64Array.from({ length: defaultRows * (tokens + 1) }, (_, i) => {
       const [row, at] = [Math.floor(i / (tokens + 1)), i % (tokens + 1)];
       return at === tokens ? 1n : mask[row * tokens + at];
     });
-    next.attention_mask = fromData("int64", longer, [rows, tokens + 1]);
+    next.attention_mask = fromData("int64", longer, [defaultRows, tokens + 1]);
   }
   if (feeds.position_ids !== undefined) next.position_ids = column([tokens, tokens - padding]);
   for (const name of Object.keys(feeds)) {

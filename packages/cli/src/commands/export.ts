@@ -1,11 +1,10 @@
-import { isTask, type Task, tasks } from "@loomweight/models";
 import { checkDTypes, type ExportedFile } from "@loomweight/onnx-export";
 import { exportFolder } from "@loomweight/onnx-export/node";
-import { unknownName } from "@loomweight/tensor/errors";
 import type { CommandContext } from "../context.ts";
 import { formatBytes, formatDuration, formatNumber } from "../output/format.ts";
 import { formatTable } from "../output/table.ts";
 import type { ExportFlags } from "../program.ts";
+import { checkTask } from "./task-option.ts";
 
 /** `loomweight export MODEL OUT`: writes an ONNX folder, then runs each file and compares it with fp32. */
 export async function exportCommand(
@@ -40,18 +39,6 @@ export async function exportCommand(
   ];
   for (const line of formatTable(columns, exported.files.map(fileRow), report.style.bold)) report.note(line);
   report.data({ out, ...exported, milliseconds: Math.round(milliseconds) });
-}
-
-function checkTask(task: string | undefined): Task | undefined {
-  if (task === undefined || isTask(task)) return task;
-  throw unknownName({
-    kind: "task",
-    name: task,
-    known: tasks,
-    code: "INVALID_OPTION",
-    option: "--task",
-    fix: `There are ${tasks.join(", ")}.`,
-  });
 }
 
 function fileRow({ dtype, name, bytes, verification }: ExportedFile): string[] {

@@ -2,3 +2,9 @@ export { type ExportFolderOptions, exportFolder } from "./export-folder.ts";
 export { type ExportModelOptions, type ExportProgress, exportModel } from "./export-model.ts";
 export { type ReweightFolderOptions, type ReweightReport, reweightFolder } from "./reweight-folder.ts";
 export { verifyFiles } from "./verify.ts";
+export {
+  type ExportVerification,
+  type VerifiedFile,
+  type VerifyExportOptions,
+  verifyExport,
+} from "./verify-export.ts";

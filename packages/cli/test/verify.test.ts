@@ -1,0 +1,45 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fixturesRoot } from "@loomweight/fixtures";
+import { exportFolder } from "@loomweight/onnx-export/node";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { main } from "../src/main.ts";
+
+const root = mkdtempSync(join(tmpdir(), "loomweight-verify-command-"));
+const web = join(root, "web");
+const model = (name: string) => join(fixturesRoot(), "models", "scribe", `scribe-${name}`);
+
+beforeAll(() => exportFolder(model("base"), web, { dtypes: ["fp32", "q4"], verify: false }));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+async function run(...words: string[]) {
+  const text = { stdout: "", stderr: "" };
+  const stream = (name: "stdout" | "stderr") => ({
+    write(part: string) {
+      text[name] += part;
+    },
+  });
+  const exitCode = await main(words, { stdout: stream("stdout"), stderr: stream("stderr") });
+  return { exitCode, ...text };
+}
+
+test("a right export: a table of files, exit code 0; under --json the whole result", async () => {
+  writeFileSync(join(root, "text.txt"), "JULIET:\nGood night, good night! Parting is such sweet sorrow.\n");
+  const { exitCode, stdout, stderr } = await run(
+    ...["verify", web, "--against", model("base"), "--text", join(root, "text.txt")],
+  );
+  expect({ exitCode, stderr }).toMatchObject({ exitCode: 0, stderr: expect.stringContaining("2 files right") });
+  expect(stdout).toMatch(/^onnx\/model_q4\.onnx .* logits .* %/m);
+  expect(stdout).toMatch(/present\.\* \(worst\)/);
+  expect(stdout).toMatch(/the model$/m);
+  const json = JSON.parse((await run("--json", "--quiet", "verify", web)).stdout);
+  expect(json).toMatchObject({ kind: "verification", good: true, reference: "fp32" });
+}, 60_000);
+
+test("a wrong one: the result all the same, the faults on stderr, exit code 1", async () => {
+  const { exitCode, stdout, stderr } = await run("verify", web, "--against", model("plays"));
+  expect(exitCode).toBe(1);
+  expect(stdout).toMatch(/onnx\/model\.onnx .* wrong$/m);
+  expect(stderr).toContain("the output logits differs from the reference by");
+}, 60_000);

@@ -1,0 +1,101 @@
+import { checkModel, type OnnxModel, type ValueInfo } from "@loomweight/graph";
+import { LoomweightError } from "@loomweight/tensor";
+import { type Finding, fault } from "./finding.ts";
+
+/** Inputs whose dtype and rank every runtime of these models relies on. */
+const knownInputs: Readonly<Record<string, { dtypes: readonly string[]; rank: number; open: readonly number[] }>> = {
+  input_ids: { dtypes: ["int64", "int32"], rank: 2, open: [0, 1] },
+  attention_mask: { dtypes: ["int64", "int32"], rank: 2, open: [0, 1] },
+  token_type_ids: { dtypes: ["int64", "int32"], rank: 2, open: [0, 1] },
+  position_ids: { dtypes: ["int64", "int32"], rank: 2, open: [0, 1] },
+  encoder_attention_mask: { dtypes: ["int64", "int32"], rank: 2, open: [0, 1] },
+  encoder_hidden_states: { dtypes: ["float32", "float16"], rank: 3, open: [0] },
+  inputs_embeds: { dtypes: ["float32", "float16"], rank: 3, open: [0, 1] },
+  pixel_values: { dtypes: ["float32", "float16"], rank: 4, open: [0] },
+  input_features: { dtypes: ["float32", "float16"], rank: 3, open: [0] },
+};
+
+const cacheInput = /^past_key_values\.(\d+)\.((?:decoder\.|encoder\.)?(?:key|value))$/;
+
+/**
+ * Whether a graph is well formed (as ONNX's checker asks) and has the inputs and outputs that transformers.js feeds and
+ * reads: dtypes, ranks, open axes; of a cache, a `present.*` output for each `past_key_values.*` input, no layer left
+ * out, and numbers where transformers.js makes an empty cache from them (it takes a symbol as 0).
+ */
+export function checkGraph(model: OnnxModel): Finding[] {
+  const findings: Finding[] = [];
+  try {
+    checkModel(model);
+  } catch (cause) {
+    if (!(cause instanceof LoomweightError)) throw cause;
+    findings.push(fault(cause.code, cause.message));
+  }
+  const { initializers, outputs } = model.graph;
+  const inputs = model.graph.inputs.filter(({ name }) => !initializers.has(name));
+  for (const input of inputs) findings.push(...checkInput(input));
+  findings.push(...checkCache(inputs, outputs));
+  for (const { name, dtype } of outputs) {
+    if (dtype === "bfloat16") {
+      findings.push(fault("OUTPUT_DTYPE", `the output ${name} is bfloat16, which JavaScript cannot read`));
+    }
+  }
+  return findings;
+}
+
+function checkInput({ name, dtype, shape }: ValueInfo): Finding[] {
+  const findings: Finding[] = [];
+  if (dtype === "bfloat16")
+    findings.push(fault("INPUT_DTYPE", `the input ${name} is bfloat16, which JavaScript cannot make`));
+  if (!Object.hasOwn(knownInputs, name)) return findings;
+  const { dtypes, rank, open } = knownInputs[name];
+  if (dtype !== undefined && dtype !== "bfloat16" && !dtypes.includes(dtype)) {
+    findings.push(fault("INPUT_DTYPE", `the input ${name} is ${dtype}, expected ${dtypes.join(" or ")}`));
+  }
+  if (shape === undefined) return findings;
+  if (shape.length !== rank) {
+    findings.push(fault("INPUT_RANK", `the input ${name} has the shape [${shape.join(", ")}], expected ${rank} axes`));
+    return findings;
+  }
+  for (const axis of open) {
+    if (typeof shape[axis] !== "number") continue;
+    findings.push(
+      fault("FIXED_AXIS", `axis ${axis} of the input ${name} is fixed to ${shape[axis]}: other sizes fail`),
+    );
+  }
+  return findings;
+}
+
+function checkCache(inputs: readonly ValueInfo[], outputs: readonly ValueInfo[]): Finding[] {
+  const findings: Finding[] = [];
+  const made = new Map(outputs.map((output) => [output.name, output]));
+  const byPart = new Map<string, Set<number>>();
+  for (const { name, dtype, shape } of inputs) {
+    const match = cacheInput.exec(name);
+    if (match === null) continue;
+    const [, layer, part] = match;
+    byPart.set(part, (byPart.get(part) ?? new Set()).add(Number(layer)));
+    const present = made.get(`present.${layer}.${part}`);
+    if (present === undefined) {
+      findings.push(fault("CACHE_NAMES", `there is no output present.${layer}.${part} for the input ${name}`));
+    } else if (present.dtype !== dtype) {
+      findings.push(fault("CACHE_DTYPE", `${name} is ${dtype}, but ${present.name} is ${present.dtype}`));
+    }
+    if (shape === undefined) continue;
+    if (shape.length !== 4 || typeof shape[1] !== "number" || typeof shape[3] !== "number") {
+      findings.push(
+        fault(
+          "CACHE_SHAPE",
+          `the input ${name} has the shape [${shape.join(", ")}], expected [batch, heads, past, size] with numbers for heads and size`,
+        ),
+      );
+    }
+  }
+  for (const [part, layers] of byPart) {
+    const count = Math.max(...layers) + 1;
+    if (layers.size === count) continue;
+    findings.push(
+      fault("CACHE_NAMES", `the cache's ${part} has ${layers.size} layers, but the last is number ${count - 1}`),
+    );
+  }
+  return findings;
+}
