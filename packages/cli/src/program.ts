@@ -37,6 +37,7 @@ export function createProgram(run: Runner): Command {
         "  loomweight merge recipe.yml merged        # mergekit's recipes",
         "  loomweight fold base adapter --out folded # PEFT adapters",
         "  loomweight export merged web --dtype q4   # a folder that transformers.js loads",
+        "  loomweight quantize in.onnx out.onnx --dtype q4",
         '  loomweight run web "Once upon a time"',
         "",
         "Exit codes: 0 done, 1 the input is at fault, 2 usage, 130 interrupted.",
@@ -174,6 +175,28 @@ export function createProgram(run: Runner): Command {
     );
 
   program
+    .command("quantize")
+    .description("quantize any ONNX file, external data included")
+    .argument("<in>", "the float .onnx file")
+    .argument("<out>", "the .onnx file to write")
+    .requiredOption("--dtype <dtype>", "q4, q4f16, bnb4, q8, int8, uint8, fp16 or fp32 (a copy)")
+    .option("--block-size <count>", "q4: weights that share a scale: 16, 32, 64, 128 or 256 (default: 32)", parseCount)
+    .option("--asymmetric", "q4: with a zero point for each block")
+    .option("--accuracy-level <level>", "q4: 0 to 4; 4 computes in int8, 1 in float32 (default: 4)", parseLevel)
+    .option("--embeddings", "q4: embedding tables too")
+    .option("--eight-bits <list>", "q4: nodes or weights to hold in 8 bits, such as *lm_head*", parseList)
+    .option("--per-channel", "q8, int8, uint8: one scale a column")
+    .option("--reduce-range", "q8, int8, uint8: 7-bit weights, for CPUs without VNNI")
+    .option("--include <list>", "only these nodes or weights; * stands for any text", parseList)
+    .option("--exclude <list>", "all but these", parseList)
+    .option("--external-data", "weights outside the model file (default: where they are more than 1.9 GB)")
+    .option("--external-size <size>", "largest file of external data, such as 500MB (default: 1.9GB)", parseSize)
+    .option("--force", "replace the output if it exists")
+    .action((input: string, output: string, options: QuantizeFlags) =>
+      run(async (context) => (await import("./commands/quantize.ts")).quantize(context, options, input, output)),
+    );
+
+  program
     .command("run")
     .description("let a text model continue a prompt")
     .argument("<model>", "an exported folder, or a model's folder")
@@ -253,6 +276,22 @@ export interface VerifyFlags {
   readonly text?: string;
 }
 
+export interface QuantizeFlags {
+  readonly dtype: string;
+  readonly blockSize?: number;
+  readonly asymmetric?: boolean;
+  readonly accuracyLevel?: 0 | 1 | 2 | 3 | 4;
+  readonly embeddings?: boolean;
+  readonly eightBits?: readonly string[];
+  readonly perChannel?: boolean;
+  readonly reduceRange?: boolean;
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly externalData?: boolean;
+  readonly externalSize?: number;
+  readonly force?: boolean;
+}
+
 export interface RunFlags {
   readonly dtype?: string;
   readonly adapter?: string;
@@ -298,6 +337,11 @@ export function parseSize(text: string): number {
 
 export function parseCount(text: string): number {
   if (!/^\d{1,9}$/.test(text) || Number(text) < 1) throw new InvalidArgumentError("A whole number above 0 is needed.");
+  return Number(text);
+}
+
+function parseLevel(text: string): number {
+  if (!/^[0-4]$/.test(text)) throw new InvalidArgumentError("A level from 0 to 4 is needed.");
   return Number(text);
 }
 

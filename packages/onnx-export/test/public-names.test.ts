@@ -7,6 +7,6 @@ test("the public names are these: a change of the interface shows here", () => {
     `"adapterFile addAdapterSlots addAdapters checkDTypes companionsFor createAdapterSession createAdapterSet exportDTypes exportedConfig joinSlots modelFileName parseAdapterSlots planExport readOnnxAdapter reweightModel slotValues slotsFile writeOnnxAdapter"`,
   );
   expect(Object.keys(onNode).sort().join(" ")).toMatchInlineSnapshot(
-    `"exportFolder exportModel reweightFolder verifyExport verifyFiles"`,
+    `"exportFolder exportModel quantizeFile reweightFolder verifyExport verifyFiles"`,
   );
 });

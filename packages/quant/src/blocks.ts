@@ -54,7 +54,7 @@ export function quantizeAnyBlocks(
 ): BlockQuantized {
   checkWeight(weight, name, 2);
   const [K, N] = weight.shape;
-  if (fitsCoder(K, blockSize)) return withCoder(weight, { K, N, bits, blockSize, symmetric, name });
+  if (fitsCoder(K, blockSize)) return quantizeWithCoder(weight, { bits, blockSize, symmetric, name }).quantized;
   const blocks = Math.ceil(K / blockSize);
   const blob = packedLength(blockSize, bits);
   const packed = allocate("uint8", N * blocks * blob);
@@ -111,24 +111,26 @@ export function fitsCoder(K: number, blockSize: number): boolean {
   return blockSize % 16 === 0 && blockSize <= 256 && 4 * K <= longestColumn;
 }
 
-function withCoder(
+/** `quantizeBlocks` where `fitsCoder` holds, measured on the way if asked for. */
+export function quantizeWithCoder(
   weight: Tensor,
-  options: Pick<BlockCoderOptions, "K" | "N" | "bits" | "blockSize" | "symmetric" | "name">,
-): BlockQuantized {
+  settings: Pick<BlockCoderOptions, "bits" | "blockSize" | "symmetric" | "name" | "measured">,
+): ReturnType<BlockCoder["finish"]> {
+  checkWeight(weight, settings.name, 2);
   const { dtype, stride, offset, data } = weight;
-  const { K, N } = options;
-  const scales = dtype === "float16" ? "float16" : "float32";
+  const [K, N] = weight.shape;
+  const options = { ...settings, K, N, scales: dtype === "float16" ? "float16" : "float32" } as const;
   if (isCodedDType(dtype) && stride[0] === 1 && (stride[1] === K || N === 1)) {
     const { buffer, byteOffset, BYTES_PER_ELEMENT: size } = data as Float32Array;
-    const coder = createBlockCoder({ ...options, dtype, scales });
+    const coder = createBlockCoder({ ...options, dtype });
     coder.add(new Uint8Array(buffer, byteOffset + offset * size, K * N * size));
-    return coder.finish().quantized;
+    return coder.finish();
   }
-  const coder = createBlockCoder({ ...options, dtype: "float32", scales });
+  const coder = createBlockCoder({ ...options, dtype: "float32" });
   visitColumns(weight, (_first, _count, values) =>
     coder.add(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)),
   );
-  return coder.finish().quantized;
+  return coder.finish();
 }
 
 /**

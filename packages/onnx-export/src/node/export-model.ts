@@ -90,7 +90,7 @@ export async function exportModel(
 }
 
 /** The external data files of a model file, and the size of all of them together. */
-async function filesOf(folder: string, name: string): Promise<{ bytes: number; external: string[] }> {
+export async function filesOf(folder: string, name: string): Promise<{ bytes: number; external: string[] }> {
   const external = (await readdir(folder)).filter((each) => each.startsWith(`${name}_data`)).sort();
   const sizes = await Promise.all([name, ...external].map(async (each) => (await stat(join(folder, each))).size));
   return { bytes: sizes.reduce((sum, size) => sum + size, 0), external };
@@ -118,16 +118,16 @@ async function verifyAll(
   return results;
 }
 
-/** The model, each of whose weights is read only while `signal` has not been raised. */
-function stoppable(model: OnnxModel, signal: AbortSignal | undefined): OnnxModel {
-  if (signal === undefined) return model;
+/** The model, each of whose weights is read only while `signal` has not been raised; `onRead` is told of each. */
+export function stoppable(model: OnnxModel, signal: AbortSignal | undefined, onRead = () => {}): OnnxModel {
   const initializers = new Map(
     [...model.graph.initializers].map(([name, initializer]) => {
       const { data } = initializer;
       const checked =
         <T>(start: () => T) =>
         () => {
-          signal.throwIfAborted();
+          signal?.throwIfAborted();
+          onRead();
           return start();
         };
       const stream = data.stream && { stream: checked(data.stream) };

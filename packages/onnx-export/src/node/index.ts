@@ -1,5 +1,6 @@
 export { type ExportFolderOptions, exportFolder } from "./export-folder.ts";
 export { type ExportModelOptions, type ExportProgress, exportModel } from "./export-model.ts";
+export { type QuantizedFile, type QuantizeFileOptions, quantizeFile } from "./quantize-file.ts";
 export { type ReweightFolderOptions, type ReweightReport, reweightFolder } from "./reweight-folder.ts";
 export { verifyFiles } from "./verify.ts";
 export {

@@ -1,7 +1,7 @@
 import { int, type LazyTensor, type OnnxNode } from "@loomweight/graph";
 import type { Tensor } from "@loomweight/tensor";
 import { type CodedDType, isCodedDType } from "../block-coder.ts";
-import { type BlockQuantized, fitsCoder, quantizeBlocks, quantizeColumns } from "../blocks.ts";
+import { type BlockQuantized, fitsCoder, quantizeBlocks, quantizeColumns, quantizeWithCoder } from "../blocks.ts";
 import { dequantizeColumnsInto } from "../dequantize.ts";
 import type { BlockBits } from "../options.ts";
 import { packedLength } from "../packing.ts";
@@ -104,6 +104,12 @@ function addBlockTensors(
       }));
     },
     compute(tensor) {
+      if (fitsCoder(K, blockSize)) {
+        const measured = context.onTensor !== undefined;
+        const coded = quantizeWithCoder(tensor, { bits, blockSize, symmetric, name, measured });
+        const { sqnr, largestError } = coded;
+        return { tensors: tensorsOf(coded.quantized), measure: () => ({ sqnr, largestError }) };
+      }
       const quantized = quantizeBlocks(tensor, { bits, blockSize, symmetric }, name);
       return {
         tensors: tensorsOf(quantized),

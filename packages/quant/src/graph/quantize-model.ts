@@ -29,6 +29,8 @@ export interface QuantizeModelOptions extends Selection {
   readonly symmetric?: boolean;
   /** q4, q4f16: see `quantizeWeightOnly`; default 0, unset. */
   readonly accuracyLevel?: 0 | 1 | 2 | 3 | 4;
+  /** q4, q4f16: products in 8 bits, by names of nodes or weights with `*`: heads, first and last layers. Default none. */
+  readonly eightBits?: readonly string[];
   /** q4, q4f16: also code embedding tables. Default false, as transformers.js' converter. */
   readonly embeddings?: boolean;
   /** q8, int8, uint8: one scale a column. Default false. */
@@ -48,7 +50,7 @@ export interface QuantizeModelOptions extends Selection {
  * @throws `UNKNOWN_DTYPE`, `INVALID_OPTION`; when written `NON_FINITE_WEIGHT` naming the tensor
  */
 export function quantizeModel(model: OnnxModel, dtype: ModelDType, options: QuantizeModelOptions = {}): OnnxModel {
-  const { include, exclude, onTensor, blockSize, symmetric, accuracyLevel, embeddings } = options;
+  const { include, exclude, onTensor, blockSize, symmetric, accuracyLevel, embeddings, eightBits } = options;
   const { perChannel, reduceRange, keepIoTypes } = options;
   const shared = { include, exclude, onTensor };
   const dynamic = (weightType: Int8Type) => quantizeDynamic(model, { ...shared, weightType, perChannel, reduceRange });
@@ -63,7 +65,15 @@ export function quantizeModel(model: OnnxModel, dtype: ModelDType, options: Quan
     case "uint8":
       return dynamic(dtype);
     case "q4":
-      return quantizeWeightOnly(model, { ...shared, bits: 4, blockSize, symmetric, accuracyLevel, embeddings });
+      return quantizeWeightOnly(model, {
+        ...shared,
+        bits: 4,
+        blockSize,
+        symmetric,
+        accuracyLevel,
+        embeddings,
+        eightBits,
+      });
     case "q4f16":
       return convertToFloat16(quantizeModel(model, "q4", options), { keepIoTypes });
     case "bnb4":

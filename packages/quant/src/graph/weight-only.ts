@@ -25,6 +25,8 @@ export interface WeightOnlyOptions extends BlockOptions, Selection {
   readonly format?: "matMulNBits" | "qdq";
   /** One block a column; "qdq" only. Default false. */
   readonly channelWise?: boolean;
+  /** Products coded in 8 bits whatever `bits` is, by names of nodes or weights with `*`; "matMulNBits" only. */
+  readonly eightBits?: readonly string[];
   readonly onTensor?: OnTensor;
 }
 
@@ -41,11 +43,15 @@ export interface WeightOnlyOptions extends BlockOptions, Selection {
 export function quantizeWeightOnly(model: OnnxModel, options: WeightOnlyOptions = {}): OnnxModel {
   const settings = checkOptions(options);
   const selected = selector(options, "quantizeWeightOnly");
+  const inEightBits = selector({ include: options.eightBits ?? [] }, "quantizeWeightOnly.eightBits");
   const edit = startEdit(model.graph);
   const context: RewriteContext = { model, edit, latest: latestWeight(), done: new Map(), onTensor: options.onTensor };
+  const wider = { ...settings, bits: 8 } as const;
+  const ofNode = ({ op, name, inputs }: OnnxNode) =>
+    op === "MatMul" && inEightBits(name, ...inputs) ? wider : settings;
   for (const node of model.graph.nodes) {
     const wanted = node.domain === "" && selected(node.name, ...node.inputs);
-    edit.nodes.push(...((wanted ? rewriteNode(context, node, settings) : undefined) ?? [node]));
+    edit.nodes.push(...((wanted ? rewriteNode(context, node, ofNode(node)) : undefined) ?? [node]));
   }
   const contrib = edit.nodes.some(({ domain }) => domain === "com.microsoft");
   const blockwise = edit.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && attributes.block_size);
@@ -73,6 +79,9 @@ function checkOptions(options: WeightOnlyOptions): Settings {
   if (format !== "matMulNBits" && format !== "qdq") throw invalid(`${where}.format`, format, "matMulNBits or qdq");
   if (format === "qdq" && blocks.bits !== 4) throw invalid(`${where}.bits`, blocks.bits, "4 with format qdq");
   if (channelWise && format !== "qdq") throw invalid(`${where}.channelWise`, channelWise, "false without format qdq");
+  if (format === "qdq" && (options.eightBits ?? []).length > 0) {
+    throw invalid(`${where}.eightBits`, options.eightBits, "nothing with format qdq");
+  }
   if (embeddings && blocks.bits !== 4) throw invalid(`${where}.embeddings`, embeddings, "false unless bits is 4");
   if (!Number.isInteger(embeddingAxis)) throw invalid(`${where}.embeddingAxis`, embeddingAxis, "a whole number");
   return { ...blocks, accuracyLevel, format, channelWise, embeddings, products, embeddingAxis };

@@ -1,0 +1,97 @@
+import { access, realpath } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { openOnnxFile, writeOnnxFile } from "@loomweight/graph/node";
+import { type QuantizeModelOptions, quantizeModel, type TensorReport } from "@loomweight/quant";
+import { LoomweightError } from "@loomweight/tensor";
+import { checkDTypes, type ExportDType } from "../dtypes.ts";
+import { type ExportModelOptions, filesOf, stoppable } from "./export-model.ts";
+
+export interface QuantizeFileOptions
+  extends Omit<QuantizeModelOptions, "onTensor">,
+    Pick<ExportModelOptions, "maxExternalBytes" | "externalData" | "signal"> {
+  /** Replace an existing output; default false. */
+  readonly force?: boolean;
+  /** Called before each tensor of the output is made. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface QuantizedFile {
+  /** Bytes of the model and its external data. */
+  readonly bytes: number;
+  /** Names of the files of external data beside it. */
+  readonly external: readonly string[];
+  /** What quantizing did to each weight, in the order of writing; empty for fp32 and fp16. */
+  readonly weights: readonly TensorReport[];
+}
+
+/**
+ * Quantizes any ONNX file, with or without external data, to another one: `dtype` as in exports, accuracyLevel 4 by
+ * default. Weights pass through memory one at a time. The output's external data is named after it; files appear only
+ * when all are complete. Throws what reading, `quantizeModel` and writing throw, and `OUTPUT_EXISTS`,
+ * `SAME_FILE`, `NOTHING_QUANTIZED` where no weight of the graph can take the dtype.
+ */
+export async function quantizeFile(
+  input: string,
+  output: string,
+  dtype: ExportDType,
+  options: QuantizeFileOptions = {},
+): Promise<QuantizedFile> {
+  const { force = false, maxExternalBytes = 1.9e9, externalData = "auto", signal, onProgress, ...settings } = options;
+  checkDTypes([dtype]);
+  await checkOutput(input, output, force);
+  const { model, close } = await openOnnxFile(input);
+  try {
+    const weights: TensorReport[] = [];
+    const quantized = quantizeModel(model, dtype, {
+      accuracyLevel: 4,
+      ...settings,
+      onTensor: (report) => void weights.push(report),
+    });
+    if (dtype !== "fp32" && dtype !== "fp16" && sameNodes(model.graph.nodes, quantized.graph.nodes)) {
+      throw new LoomweightError({
+        code: "NOTHING_QUANTIZED",
+        problem: `no weight of this graph can be quantized to ${dtype}`,
+        file: input,
+        expected: "MatMul or Gemm nodes with constant float32 or float16 weights",
+        fix: "Start from the float file of the model; one that is quantized already cannot be quantized again.",
+      });
+    }
+    let done = 0;
+    const total = quantized.graph.initializers.size;
+    const watched = stoppable(quantized, signal, () => onProgress?.(done++, total));
+    await writeOnnxFile(output, watched, { externalData, maxExternalBytes });
+    return { ...(await filesOf(dirname(output), basename(output))), weights };
+  } finally {
+    await close();
+  }
+}
+
+function sameNodes(before: readonly unknown[], after: readonly unknown[]): boolean {
+  return before.length === after.length && before.every((node, i) => node === after[i]);
+}
+
+async function checkOutput(input: string, output: string, force: boolean): Promise<void> {
+  const found = await realpath(output).catch(() => undefined);
+  if (found === undefined) {
+    const folder = dirname(resolve(output));
+    await access(folder).catch((cause: unknown) => {
+      throw new LoomweightError({ code: "MISSING_FOLDER", problem: "there is no such folder", file: folder, cause });
+    });
+    return;
+  }
+  if (found === (await realpath(input).catch(() => undefined))) {
+    throw new LoomweightError({
+      code: "SAME_FILE",
+      problem: "input and output are the same file",
+      file: output,
+      fix: `Write to another name, such as ${join(dirname(output), "model_q4.onnx")}.`,
+    });
+  }
+  if (force) return;
+  throw new LoomweightError({
+    code: "OUTPUT_EXISTS",
+    problem: "the output exists already",
+    file: output,
+    fix: "Give another name, or `force` (--force) to replace it.",
+  });
+}

@@ -1,0 +1,130 @@
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { lazyTensor, type OnnxModel, type OnnxNode } from "@loomweight/graph";
+import { openOnnxFile, openSession, writeOnnxFile } from "@loomweight/graph/node";
+import { fromData, type Tensor } from "@loomweight/tensor";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { ExportDType } from "../src/index.ts";
+import { quantizeFile } from "../src/node/index.ts";
+
+let folder = "";
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "loomweight-quantize-file-"));
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Numbers from −0.5 to 0.5 that look random. */
+function wave(shape: readonly number[], seed: number): Tensor<"float32"> {
+  const count = shape.reduce((product, size) => product * size, 1);
+  let state = seed;
+  const data = Float32Array.from({ length: count }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32 - 0.5;
+  });
+  return fromData("float32", data, shape);
+}
+
+const node = (op: string, name: string, inputs: string[], outputs: string[]): OnnxNode => ({
+  ...{ op, domain: "", name, inputs, outputs, attributes: {} },
+});
+
+/** x [batch, 32] → up [32, 64] → Relu → down [64, 32] → y, as any tool writes it. */
+function network(): OnnxModel {
+  const weights = { up: wave([32, 64], 1), down: wave([64, 32], 2) };
+  return {
+    irVersion: 10,
+    opsets: { "": 21 },
+    producer: { name: "test", version: "" },
+    metadata: {},
+    functions: [],
+    graph: {
+      name: "network",
+      inputs: [{ name: "x", dtype: "float32", shape: ["batch", 32] }],
+      outputs: [{ name: "y", dtype: "float32", shape: ["batch", 32] }],
+      nodes: [
+        node("MatMul", "/up", ["x", "up"], ["a"]),
+        node("Relu", "/relu", ["a"], ["b"]),
+        node("MatMul", "/down", ["b", "down"], ["y"]),
+      ],
+      initializers: new Map(
+        Object.entries(weights).map(([name, tensor]) => [
+          name,
+          { name, dtype: tensor.dtype, shape: tensor.shape, data: lazyTensor(tensor) },
+        ]),
+      ),
+      valueInfo: new Map(),
+    },
+  };
+}
+
+const at = (name: string) => join(folder, name);
+
+async function outputOf(path: string): Promise<number[]> {
+  const session = await openSession(path);
+  try {
+    const { y } = await session.run({ x: wave([2, 32], 5) });
+    return Array.from(y.data as Float32Array);
+  } finally {
+    await session.close();
+  }
+}
+
+describe("an ONNX file with external data in several files", () => {
+  const closeness: readonly (readonly [ExportDType, number])[] = [
+    ["fp32", 0],
+    ["fp16", 0.003],
+    ["q8", 0.04],
+    ["int8", 0.04],
+    ["uint8", 0.04],
+    ["q4", 0.15],
+    ["q4f16", 0.15],
+    ["bnb4", 0.15],
+  ];
+  test.each(closeness)(
+    "becomes %s, with external data of its own, and computes nearly the same",
+    async (dtype, most) => {
+      const layout = { externalData: true, maxExternalBytes: 8192 };
+      await writeOnnxFile(at("in.onnx"), network(), layout);
+      expect(readdirSync(folder).sort()).toEqual(["in.onnx", "in.onnx_data", "in.onnx_data_1"]);
+      const { external, weights } = await quantizeFile(at("in.onnx"), at("out.onnx"), dtype, {
+        externalData: true,
+        accuracyLevel: 1,
+      });
+      expect(external).toEqual(["out.onnx_data"]);
+      expect(weights.map(({ name }) => name)).toEqual(dtype.startsWith("fp") ? [] : ["up", "down"]);
+      const [expected, found] = [await outputOf(at("in.onnx")), await outputOf(at("out.onnx"))];
+      const largest = Math.max(...expected.map(Math.abs));
+      const difference = Math.max(...expected.map((value, i) => Math.abs(value - found[i])));
+      expect(difference / largest).toBeLessThanOrEqual(most);
+    },
+  );
+});
+
+test("chosen products are held in 8 bits beside others in 4", async () => {
+  await writeOnnxFile(at("in.onnx"), network());
+  const { weights } = await quantizeFile(at("in.onnx"), at("out.onnx"), "q4", { eightBits: ["*down*"] });
+  expect(weights.map(({ form }) => form)).toEqual(["q4 block 32", "q8 block 32"]);
+  const [up, down] = weights;
+  expect(down.sqnr - up.sqnr).toBeGreaterThan(20); // four more bits
+  const { model, close } = await openOnnxFile(at("out.onnx"));
+  expect([...model.graph.initializers.keys()]).toEqual(["up_Q4", "up_scales", "down_Q8", "down_scales"]);
+  await close();
+});
+
+test("what cannot be done is refused before anything is written", async () => {
+  await writeOnnxFile(at("in.onnx"), network());
+  await quantizeFile(at("in.onnx"), at("q4.onnx"), "q4");
+  const before = readdirSync(folder);
+  const refused = (output: string, dtype = "q4", input = "in.onnx") =>
+    expect(quantizeFile(at(input), at(output), dtype as ExportDType)).rejects;
+  await refused("in.onnx").toMatchObject({ code: "SAME_FILE" });
+  await refused("q4.onnx").toMatchObject({ code: "OUTPUT_EXISTS" });
+  await refused("none/x.onnx").toMatchObject({ code: "MISSING_FOLDER" });
+  await refused("x.onnx", "q5").toMatchObject({ code: "INVALID_OPTION" });
+  await refused("x.onnx", "q4", "q4.onnx").toMatchObject({ code: "NOTHING_QUANTIZED" });
+  await refused("x.onnx", "q4", "missing.onnx").toMatchObject({ code: "MISSING_FILE" });
+  expect(readdirSync(folder)).toEqual(before);
+});
