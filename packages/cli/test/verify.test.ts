@@ -43,3 +43,15 @@ test("a wrong one: the result all the same, the faults on stderr, exit code 1", 
   expect(stdout).toMatch(/onnx\/model\.onnx .* wrong$/m);
   expect(stderr).toContain("the output logits differs from the reference by");
 }, 60_000);
+
+test("inspect of an export: operators, sizes by dtype and what providers can run, of each file", async () => {
+  const { exitCode, stdout } = await run("inspect", web);
+  expect(exitCode).toBe(0);
+  expect(stdout).toMatch(/^file +onnx\/model_q4\.onnx/m);
+  expect(stdout).toMatch(/^sizes +float32 .*, uint8 /m);
+  expect(stdout.match(/^runs on +cpu, wasm, webgpu$/gm)).toHaveLength(2);
+  const { files } = JSON.parse((await run("--json", "--quiet", "inspect", web)).stdout);
+  expect(files[1].operators["com.microsoft.MatMulNBits"]).toBeGreaterThan(20);
+  expect(files[1].bytesByDType.uint8).toBeGreaterThan(files[1].bytesByDType.int64 ?? 0);
+  expect(files[0].providers).toEqual({ missing: { cpu: [], wasm: [], webgpu: [] }, unknown: [] });
+});

@@ -6,6 +6,7 @@ import { byteLengthOf, elementCount } from "@loomweight/tensor";
 import type { CommandContext } from "../context.ts";
 import { formatBytes, formatCount, plural } from "../output/format.ts";
 import { formatPairs, formatTable } from "../output/table.ts";
+import { countOperators, providersFor, providersLine } from "./onnx-providers.ts";
 
 /** How many weights are listed unless all are asked for. */
 const shownWeights = 20;
@@ -36,11 +37,7 @@ export async function inspectOnnx(
 type DescribedModel = ReturnType<typeof describeModel>;
 
 function describeModel(model: OnnxModel, file: string, bytes: number) {
-  const operators = new Map<string, number>();
-  for (const { op, domain } of model.graph.nodes) {
-    const name = domain === "" ? op : `${domain}.${op}`;
-    operators.set(name, (operators.get(name) ?? 0) + 1);
-  }
+  const operators = countOperators(model.graph);
   const weights = [...model.graph.initializers.values()].map(({ name, dtype, shape }) => ({
     name,
     dtype,
@@ -58,14 +55,24 @@ function describeModel(model: OnnxModel, file: string, bytes: number) {
     inputs: model.graph.inputs.filter(({ name }) => !model.graph.initializers.has(name)).map(value),
     outputs: model.graph.outputs.map(value),
     nodeCount: model.graph.nodes.length,
-    operators: Object.fromEntries([...operators].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))),
+    operators,
+    providers: providersFor(Object.keys(operators)),
+    bytesByDType: bytesByDType(weights),
     weights,
   };
+}
+
+/** Bytes of the weights of each dtype, largest first. */
+function bytesByDType(weights: readonly { dtype: string; byteLength: number }[]): Record<string, number> {
+  const sums = new Map<string, number>();
+  for (const { dtype, byteLength } of weights) sums.set(dtype, (sums.get(dtype) ?? 0) + byteLength);
+  return Object.fromEntries([...sums].sort((a, b) => b[1] - a[1]));
 }
 
 function modelLines(model: DescribedModel, all: boolean, alone: boolean, bold: (text: string) => string): string[] {
   const parameters = model.weights.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const operators = Object.entries(model.operators).map(([name, count]) => `${name} ${count}`);
+  const sizes = Object.entries(model.bytesByDType).map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`);
   const opsets = Object.entries(model.opsets).map(
     ([domain, version]) => `${domain === "" ? "ai.onnx" : domain} ${version}`,
   );
@@ -76,10 +83,12 @@ function modelLines(model: DescribedModel, all: boolean, alone: boolean, bold: (
       `IR ${model.irVersion}, ${opsets.join(", ")}${model.producer === "" ? "" : `, made by ${model.producer}`}`,
     ],
     ["weights", `${model.weights.length}, ${formatCount(parameters)} parameters`],
+    ["sizes", sizes.length === 0 ? undefined : sizes.join(", ")],
     [
       "nodes",
       `${model.nodeCount}: ${operators.slice(0, all ? undefined : 12).join(", ")}${!all && operators.length > 12 ? ", …" : ""}`,
     ],
+    ["runs on", providersLine(model.providers)],
   ]);
   const dims = (shape: ValueInfo["shape"]) => (shape === undefined ? "?" : `[${shape.join(", ")}]`);
   const values = [
