@@ -27,7 +27,7 @@ export interface ReweightReport {
     /** Relative to the folder: "onnx/model_q4.onnx". */
     readonly name: string;
     readonly bytes: number;
-    /** Whether onnxruntime loaded it; otherwise why not. */
+    /** Whether onnxruntime loaded it; otherwise why not: it is not installed, or does not load the given file either. */
     readonly verified: true | string;
   })[];
   /** Files beside the graphs. */
@@ -126,7 +126,12 @@ async function writeAll(
       });
       await writeOnnxFile(target, changed, { externalData: await hasExternalData(path), maxExternalBytes: 1.9e9 });
       const bytes = await totalBytes(target);
-      written.push({ name, bytes, verified: verify ? await loads(target, name) : "verification is off", ...report });
+      written.push({
+        name,
+        bytes,
+        verified: verify ? await loads(target, path, name) : "verification is off",
+        ...report,
+      });
     } catch (cause) {
       throw cause instanceof LoomweightError ? inFile(cause, name) : cause;
     } finally {
@@ -154,13 +159,19 @@ async function totalBytes(path: string): Promise<number> {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-async function loads(path: string, name: string): Promise<true | string> {
+/** Whether a written file loads; a file that did not load before either is said to be so. */
+async function loads(path: string, before: string, name: string): Promise<true | string> {
   try {
     const session = await openSession(path, { threads: 1 });
     await session.close();
     return true;
   } catch (cause) {
     if (cause instanceof LoomweightError && cause.code === "RUNTIME_MISSING") return cause.message;
+    const loaded = await openSession(before, { threads: 1 }).then(
+      (session) => session.close().then(() => true),
+      () => false,
+    );
+    if (!loaded) return `onnxruntime does not load the export itself, either: ${(cause as Error).message}`;
     throw new LoomweightError({
       code: "VERIFICATION_FAILED",
       problem: `the written file does not load: ${cause instanceof Error ? cause.message : String(cause)}`,

@@ -29,11 +29,52 @@ export interface Recipe {
   readonly scale: number;
   readonly offset: number;
   readonly shape: readonly number[];
+  /** A batch normalization that is folded in. */
+  readonly normalization?: FoldedNormalization;
+}
+
+/** Tensors of a batch normalization behind a convolution: s = weight / √(variance + epsilon), one number a channel. */
+export interface FoldedNormalization {
+  readonly weight: string;
+  readonly bias: string;
+  readonly mean: string;
+  readonly variance: string;
+  readonly epsilon: number;
+  /** The convolution's own, where it has one. */
+  readonly convolutionBias?: string;
+  /** "weight": each row times s; "bias": bias + (convolutionBias − mean) · s. */
+  readonly part: "weight" | "bias";
 }
 
 /** The tensors of a recipe, each once. */
-export function tensorsOf({ rows }: Recipe): string[] {
-  return [...new Set(rows.map(({ tensor }) => tensor))];
+export function tensorsOf({ rows, normalization }: Recipe): string[] {
+  return [...new Set([...rows.map(({ tensor }) => tensor), ...namesOf(normalization)])];
+}
+
+function namesOf(normalization: FoldedNormalization | undefined): string[] {
+  if (normalization === undefined) return [];
+  const { part, weight, bias, mean, variance, convolutionBias } = normalization;
+  if (part === "weight") return [weight, variance];
+  return [weight, bias, mean, variance, ...(convolutionBias === undefined ? [] : [convolutionBias])];
+}
+
+/** The recipe with other names for its tensors. */
+export function renameTensors(recipe: Recipe, rename: (name: string) => string): Recipe {
+  const { rows, normalization: norm } = recipe;
+  return {
+    ...recipe,
+    rows: rows.map((row) => ({ ...row, tensor: rename(row.tensor) })),
+    ...(norm && {
+      normalization: {
+        ...norm,
+        weight: rename(norm.weight),
+        bias: rename(norm.bias),
+        mean: rename(norm.mean),
+        variance: rename(norm.variance),
+        convolutionBias: norm.convolutionBias && rename(norm.convolutionBias),
+      },
+    }),
+  };
 }
 
 /** What a recipe does, for reports: "transpose", "3 tensors joined, transpose"; "" for a plain copy. */
@@ -45,6 +86,7 @@ export function describeRecipe(recipe: Recipe, rowsOf: (tensor: string) => numbe
     turned ? "transpose" : "",
     scale === 1 ? "" : `times ${scale}`,
     offset === 0 ? "" : `plus ${offset}`,
+    recipe.normalization === undefined ? "" : "batch normalization folded in",
   ];
   return steps.filter((step) => step !== "").join(", ");
 }
@@ -61,7 +103,7 @@ export function rowCount(shape: readonly number[], width: number): number {
 export function recipeWeight(checkpoint: Checkpoint, recipe: Recipe, dtype: DType, scratch: Scratch): LazyTensor {
   const [first] = recipe.rows;
   const info = checkpoint.tensors.get(first.tensor);
-  const plain = recipe.rows.length === 1 && recipe.scale === 1 && recipe.offset === 0;
+  const plain = recipe.rows.length === 1 && recipe.scale === 1 && recipe.offset === 0 && !recipe.normalization;
   if (plain && info !== undefined && first.start === 0 && first.count === rowCount(info.shape, recipe.width)) {
     const flat = info.shape.length === 2 || !recipe.transpose;
     if (flat) {
@@ -91,10 +133,30 @@ async function assemble(checkpoint: Checkpoint, recipe: Recipe, dtype: DType): P
   }
   if (scale !== 1) for (let i = 0; i < values.length; i++) values[i] *= scale;
   if (offset !== 0) for (let i = 0; i < values.length; i++) values[i] += offset;
+  if (recipe.normalization !== undefined) await normalize(values, width, recipe.normalization, checkpoint);
   const matrix = fromData("float32", values, [height, width]);
   const turned = recipe.transpose ? transpose(matrix) : matrix;
   const shaped = sameShape(turned.shape, recipe.shape) ? turned : reshape(turned, recipe.shape);
   return dtype === "float32" ? shaped : cast(shaped, dtype);
+}
+
+/** Folds a normalization into the rows of a kernel [channels, width], or into its bias [channels, 1], in place. */
+async function normalize(
+  values: Float32Array,
+  width: number,
+  normalization: FoldedNormalization,
+  checkpoint: Checkpoint,
+): Promise<void> {
+  const { weight, mean, variance, convolutionBias, epsilon, part } = normalization;
+  const vector = async (name: string) => toFloat32(await checkpoint.read(name));
+  const [gamma, sigma2] = [await vector(weight), await vector(variance)];
+  const mu = await vector(mean);
+  const before = convolutionBias === undefined ? undefined : await vector(convolutionBias);
+  for (let channel = 0; channel < gamma.length; channel++) {
+    const scale = gamma[channel] / Math.sqrt(sigma2[channel] + epsilon);
+    if (part === "bias") values[channel] += ((before?.[channel] ?? 0) - mu[channel]) * scale;
+    else for (let at = channel * width; at < (channel + 1) * width; at++) values[at] *= scale;
+  }
 }
 
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {

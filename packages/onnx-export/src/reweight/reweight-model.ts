@@ -3,10 +3,11 @@ import { createScratch, type Initializer, type LazyTensor, type OnnxModel, type 
 import { elementCount, LoomweightError, unknownName } from "@loomweight/tensor";
 import { constantReason } from "./constants.ts";
 import { indexNames, type NameIndex, recipesByName } from "./match-names.ts";
+import { foldedNormalization } from "./match-normalization.ts";
 import { checkRecipe, indexValues, recipesByValue, type ValueIndex } from "./match-values.ts";
 import { agreement, isTableOrHead, pathOfName } from "./names.ts";
 import { encodedParts, latestParts } from "./parts.ts";
-import { describeRecipe, type Recipe, recipeWeight, rowCount, sameShape, tensorsOf } from "./recipe.ts";
+import { describeRecipe, type Recipe, recipeWeight, renameTensors, rowCount, sameShape, tensorsOf } from "./recipe.ts";
 import type { GraphReweightReport, KeptConstant, MatchedWeight } from "./report.ts";
 import { fewElements, findSlots, type WeightSlot } from "./slots.ts";
 
@@ -47,23 +48,25 @@ export async function reweightModel(
   const names = indexNames(reference);
   const values = base === undefined ? undefined : indexValues(base);
   const matches: Match[] = [];
-  const kept: KeptConstant[] = [];
-  const missing: string[] = [];
+  const open = new Set<WeightSlot>();
   for (const slot of slots) {
     const match =
       values === undefined
         ? matchByName(slot, names, checkpoint, normOffset(config))
         : await findMatch(slot, names, values, checkpoint, toNew);
-    if (match !== undefined) {
-      matches.push(match);
-      continue;
-    }
+    if (match === undefined) open.add(slot);
+    else matches.push(match);
+  }
+  if (values !== undefined) matches.push(...(await foldedMatches(open, names, values)));
+  const kept: KeptConstant[] = [];
+  const missing: string[] = [];
+  for (const slot of open) {
     const reason = await reasonToKeep(slot);
     if (reason === undefined) missing.push(triedFor(slot, reference, base !== undefined));
     else kept.push({ initializer: slot.name, shape: slot.form.shape, reason });
   }
   if (missing.length > 0 || matches.length === 0) throw unmatched(missing, slots.length, reference, base !== undefined);
-  const renamed = matches.map((match) => ({ ...match, recipe: withNames(match.recipe, toNew) }));
+  const renamed = matches.map((match) => ({ ...match, recipe: renameTensors(match.recipe, toNew) }));
   const used = new Set(renamed.flatMap(({ recipe }) => tensorsOf(recipe)));
   await checkTied(checkpoint, used, matches, base, toNew);
   const unused = [...checkpoint.tensors.keys()].filter((name) => !used.has(name));
@@ -103,6 +106,8 @@ function matchByName(slot: WeightSlot, names: NameIndex, checkpoint: Checkpoint,
   const tensors = new Set(named.flatMap(tensorsOf));
   if (named.every(({ rows }) => rows.length === 1) && tensors.size > 1) throw ambiguous(slot, tensors, checkpoint);
   const [recipe] = named;
+  const bothWays = named.length > 1 && named.some(({ transpose }) => transpose !== recipe.transpose);
+  if (bothWays && !slot.ordered) throw ambiguous(slot, tensors, checkpoint);
   const own = recipesByName({ ...slot, paths: slot.paths.slice(0, 1) }, names).length > 0;
   const isNorm = recipe.width === 1 && tensorsOf(recipe).every((name) => /norm[^.]*\.weight$/i.test(name));
   if (offset !== 0 && isNorm && !slot.readers.has("Add")) return { slot, recipe: { ...recipe, offset }, how: "name" };
@@ -137,6 +142,25 @@ async function oneOfEqual(
     }
   }
   return first;
+}
+
+/** Convolutions with folded normalizations among the weights that are still open; takes them from there. */
+async function foldedMatches(open: Set<WeightSlot>, names: NameIndex, values: ValueIndex): Promise<Match[]> {
+  const byName = new Map([...open].map((slot) => [slot.name, slot]));
+  const found: Match[] = [];
+  for (const weight of [...open]) {
+    const bias = byName.get(weight.bias ?? "");
+    if (bias === undefined) continue;
+    const folded = await foldedNormalization(weight, bias, names, values);
+    if (folded === undefined) continue;
+    found.push(
+      { slot: weight, recipe: folded.weight, how: "values" },
+      { slot: bias, recipe: folded.bias, how: "values" },
+    );
+    open.delete(weight);
+    open.delete(bias);
+  }
+  return found;
 }
 
 async function reasonToKeep(slot: WeightSlot): Promise<string | undefined> {
@@ -271,10 +295,6 @@ function only<T>(list: readonly T[]): T | undefined {
   return list.length === 1 ? list[0] : undefined;
 }
 
-function withNames(recipe: Recipe, toNew: (name: string) => string): Recipe {
-  return { ...recipe, rows: recipe.rows.map((row) => ({ ...row, tensor: toNew(row.tensor) })) };
-}
-
 function matchedRow({ slot, recipe, how }: Match, checkpoint: Checkpoint): MatchedWeight {
   const rowsOf = (name: string) => rowCount(checkpoint.tensors.get(name)?.shape ?? [], recipe.width);
   return {
@@ -324,7 +344,9 @@ function triedFor(slot: WeightSlot, reference: Checkpoint, byValue: boolean): st
     .filter(Boolean);
   const tried = [
     `the names ${[...new Set(words)].map((each) => `"${each}"`).join(", ")}`,
-    ...(byValue ? [`the values of every tensor of ${reference.location}, joined, transposed, scaled and by rows`] : []),
+    ...(byValue
+      ? [`the values of every tensor of ${reference.location}, joined, transposed, scaled, by rows and folded`]
+      : []),
   ];
   return `"${name}" (${form.description} [${form.shape}]): tried ${tried.join("; ")}`;
 }
@@ -353,7 +375,7 @@ function unmatched(
 function ambiguous(slot: WeightSlot, tensors: ReadonlySet<string>, checkpoint: Checkpoint): LoomweightError {
   return new LoomweightError({
     code: "AMBIGUOUS_WEIGHT",
-    problem: "a weight of the graph may be any of several tensors",
+    problem: "a weight of the graph may be any of several tensors, or one of them in either order of its axes",
     file: checkpoint.location,
     tensor: slot.name,
     found: [...tensors].slice(0, 6).join(", "),

@@ -22,6 +22,10 @@ export interface WeightSlot {
   readonly readers: ReadonlySet<string>;
   /** A product reads it as [in, out], the transpose of what checkpoints hold. */
   readonly inOut: boolean;
+  /** What reads it tells the order of its axes; else a square one may be either. */
+  readonly ordered: boolean;
+  /** Of a convolution's weight: the initializer of its bias. */
+  readonly bias?: string;
   /** Where it is a Constant node. */
   readonly constant?: OnnxNode;
 }
@@ -63,17 +67,16 @@ export async function findSlots(graph: OnnxGraph): Promise<WeightSlot[]> {
     }
   }
   const taken = new Set([...forms.values()].flatMap(({ form }) => form.parts));
-  const slots: WeightSlot[] = [...forms.values()].map(({ form }) => slotOf(form, readersOf(form.parts[0])));
+  const slots: WeightSlot[] = [...forms.values()].map(({ form }) => slotOf(form, readersOf));
   for (const each of graph.initializers.values()) {
     if (taken.has(each.name)) continue;
-    if (isFloat(each.dtype)) slots.push(slotOf(floatForm(each), readersOf(each.name)));
+    if (isFloat(each.dtype)) slots.push(slotOf(floatForm(each), readersOf));
     else if (isCode(each.dtype) && elementCount(each.shape) > fewElements)
       throw unknownCodes(each, readersOf(each.name));
   }
   for (const node of graph.nodes) {
     const constant = constantOf(node);
-    if (constant !== undefined)
-      slots.push({ ...slotOf(floatForm(constant), readersOf(constant.name)), constant: node });
+    if (constant !== undefined) slots.push({ ...slotOf(floatForm(constant), readersOf), constant: node });
   }
   return slots;
 }
@@ -115,15 +118,40 @@ interface Reader {
 
 const productOps = new Set(["MatMul", "MatMulInteger", "MatMulNBits", "MatMulBnb4", "FusedMatMul"]);
 
-function slotOf(form: WeightForm, readers: readonly Reader[]): WeightSlot {
+function slotOf(form: WeightForm, readersOf: (value: string) => readonly Reader[]): WeightSlot {
   const name = form.parts[0];
+  const readers = readersOf(name);
   const scopes = readers.map(({ node, at }) => pathOfNode(node.name, kindAt(node, at)));
-  const inOut = readers.some(
-    ({ node, at }) =>
-      (productOps.has(node.op) && at === 1) || (node.op === "Gemm" && at === 1 && !node.attributes.transB?.value),
-  );
+  const orders = new Set(readers.flatMap(({ node, at }) => orderAt(node, at, readersOf, 0)));
+  const bias = readers.find(({ node, at }) => node.op === "Conv" && at === 1)?.node.inputs[2];
   const ops = new Set(readers.map(({ node }) => node.op));
-  return { name, form, readers: ops, paths: [pathOfName(name), ...scopes.filter((path) => path !== undefined)], inOut };
+  return {
+    name,
+    form,
+    ...(bias && { bias }),
+    readers: ops,
+    paths: [pathOfName(name), ...scopes.filter((path) => path !== undefined)],
+    inOut: orders.has("in out"),
+    ordered: orders.size === 1,
+  };
+}
+
+type AxisOrder = "in out" | "out in";
+
+/** Which order of axes an operator expects, itself or through casts, dequantization and transposes; [] = either. */
+function orderAt(
+  node: OnnxNode,
+  at: number,
+  readersOf: (value: string) => readonly Reader[],
+  depth: number,
+): readonly AxisOrder[] {
+  if (productOps.has(node.op)) return at === 1 ? ["in out"] : [];
+  if (node.op === "Gemm" && at === 1) return [node.attributes.transB?.value ? "out in" : "in out"];
+  if (/^(Gather|GatherBlockQuantized|Conv|ConvInteger)$/.test(node.op)) return ["out in"];
+  if (depth > 4 || at !== 0 || !/^(Cast|Identity|DequantizeLinear|Transpose)$/.test(node.op)) return [];
+  const orders = readersOf(node.outputs[0]).flatMap((next) => orderAt(next.node, next.at, readersOf, depth + 1));
+  if (node.op !== "Transpose") return orders;
+  return orders.map((order) => (order === "in out" ? "out in" : "in out"));
 }
 
 /** What an operator takes a weight for, by which of its inputs it is. */
