@@ -2,6 +2,8 @@ import { fromData, type Tensor } from "@loomweight/tensor";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { dequantizeInt8, quantizeInt8 } from "./index.ts";
+import { quantizeInt8Stream } from "./int8.ts";
+import { measureValues } from "./report.ts";
 
 const example = fromData("float32", Float32Array.of(0.5, -1.27, 0.254, 0.1), [2, 2]);
 
@@ -55,3 +57,31 @@ test("NaN names the tensor", () => {
   const weight = fromData("float32", Float32Array.of(1, Number.NaN), [2]);
   expect(() => quantizeInt8(weight, {}, "conv1.weight")).toThrow(/"conv1.weight".*NaN/);
 });
+
+test.each([1, 3, 50, 4096])(
+  "a stream in parts of %d bytes gives the codes of the tensor, and their error",
+  async (size) => {
+    const values = Float32Array.from({ length: 15 * 11 }, (_, i) => Math.sin(i * 2.3) * (1 + (i % 5)));
+    const tensor = fromData("float32", values, [15, 11]);
+    const bytes = new Uint8Array(values.buffer);
+    async function* parts() {
+      const part = new Uint8Array(size); // overwritten by the next one
+      for (let at = 0; at < bytes.length; at += size) {
+        const length = Math.min(size, bytes.length - at);
+        part.set(bytes.subarray(at, at + length));
+        yield part.subarray(0, length);
+      }
+    }
+    for (const type of ["int8", "uint8"] as const) {
+      for (const [symmetric, reduceRange] of [
+        [true, false],
+        [false, true],
+      ]) {
+        const options = { type, symmetric, reduceRange };
+        const { quantized, ...error } = await quantizeInt8Stream({ shape: [15, 11], bytes: parts }, options, "w", true);
+        expect(quantized).toEqual(quantizeInt8(tensor, options));
+        expect(error).toEqual(measureValues(values, dequantizeInt8(quantized).data));
+      }
+    }
+  },
+);

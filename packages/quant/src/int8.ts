@@ -1,6 +1,7 @@
 import { allocate, elementCount, fromData, type Tensor } from "@loomweight/tensor";
 import { float32Values } from "./float32-values.ts";
 import { checkWeight, invalid, nonFiniteWeight } from "./options.ts";
+import { errorSum } from "./report.ts";
 import { clamp, roundHalfToEven } from "./rounding.ts";
 
 /** Element types of 8-bit weights. */
@@ -72,6 +73,86 @@ export function quantizeInt8(weight: Tensor, options: Int8Options = {}, name = "
     scale: fromData("float32", scale, scaleShape),
     zeroPoint: fromData(type, zeroPoint, scaleShape),
   };
+}
+
+/**
+ * `quantizeInt8` with one scale for a float32 tensor that streams: only its codes are in memory. `bytes` gives the
+ * elements row-major, `anyOrder` all of them in whatever order is cheapest. Measured on the way if asked for.
+ */
+export async function quantizeInt8Stream(
+  source: {
+    readonly shape: readonly number[];
+    readonly bytes: () => AsyncIterable<Uint8Array>;
+    readonly anyOrder?: () => AsyncIterable<Uint8Array>;
+  },
+  options: Required<Pick<Int8Options, "type" | "symmetric" | "reduceRange">>,
+  name: string,
+  measured: boolean,
+): Promise<{ quantized: Int8Quantized; sqnr: number; largestError: number }> {
+  const { shape } = source;
+  const lows = new Float32Array(1);
+  const highs = new Float32Array(1);
+  for await (const values of floatsOf((source.anyOrder ?? source.bytes)())) {
+    if (!ranges(values, 1, 1, values.length, lows, highs)) throw nonFiniteWeight(name, "somewhere");
+  }
+  const { type, symmetric, reduceRange } = options;
+  const found = scaleAndZero(lows[0], highs[0], type, symmetric, reduceRange);
+  const scale = allocate("float32", 1).fill(found.scale);
+  const zeroPoint = allocate(type, 1).fill(found.zeroPoint);
+  const data = allocate(type, elementCount(shape));
+  const noise = errorSum();
+  const restored = new Float32Array(measured ? restoredLength : 0);
+  let at = 0;
+  for await (const values of floatsOf(source.bytes())) {
+    codesInto(data, at, values, scale[0], zeroPoint[0]);
+    for (let from = 0; measured && from < values.length; from += restoredLength) {
+      const part = values.subarray(from, from + restoredLength);
+      for (let i = 0; i < part.length; i++) restored[i] = (data[at + from + i] - zeroPoint[0]) * scale[0];
+      noise.add(part, restored);
+    }
+    at += values.length;
+  }
+  const quantized: Int8Quantized = {
+    data: fromData(type, data, shape),
+    scale: fromData("float32", scale, []),
+    zeroPoint: fromData(type, zeroPoint, []),
+  };
+  return { quantized, ...noise.result() };
+}
+
+const restoredLength = 8192;
+
+/** data[at + i] = the code of values[i], held within the type's range. */
+function codesInto(
+  data: Int8Array | Uint8Array,
+  at: number,
+  values: Float32Array,
+  divisor: number,
+  zero: number,
+): void {
+  const [low, high] = data instanceof Int8Array ? [-128, 127] : [0, 255];
+  for (let i = 0; i < values.length; i++) {
+    const code = roundHalfToEven(Math.fround(values[i] / divisor)) + zero;
+    data[at + i] = Math.min(Math.max(code, low), high);
+  }
+}
+
+/** The float32 values of a stream whose parts may be cut anywhere, valid until the next ones are asked for. */
+async function* floatsOf(parts: AsyncIterable<Uint8Array>): AsyncGenerator<Float32Array> {
+  let rest = new Uint8Array(0);
+  for await (const part of parts) {
+    const whole = rest.length === 0 && part.byteOffset % 4 === 0 && part.length % 4 === 0;
+    if (whole) {
+      yield new Float32Array(part.buffer, part.byteOffset, part.length / 4);
+      continue;
+    }
+    const joined = new Uint8Array(rest.length + part.length);
+    joined.set(rest);
+    joined.set(part, rest.length);
+    const length = joined.length - (joined.length % 4);
+    rest = joined.slice(length);
+    yield new Float32Array(joined.buffer, 0, length / 4);
+  }
 }
 
 /** The float32 tensor that the codes stand for; `axis` as it was given to `quantizeInt8`. */

@@ -49,7 +49,8 @@ export function measureValues(
   return noise.result();
 }
 
-function errorSum(): {
+/** Sums of what was lost, over one part of the values after another. */
+export function errorSum(): {
   add(weight: ArrayLike<number>, dequantized: ArrayLike<number>): void;
   result(): { sqnr: number; largestError: number };
 } {

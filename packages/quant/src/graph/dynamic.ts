@@ -1,7 +1,7 @@
 import { type Initializer, int, type OnnxModel, type OnnxNode } from "@loomweight/graph";
 import { fromData, LoomweightError } from "@loomweight/tensor";
 import { float32Values } from "../float32-values.ts";
-import { dequantizeInt8, type Int8Type, quantizeInt8 } from "../int8.ts";
+import { dequantizeInt8, type Int8Type, quantizeInt8, quantizeInt8Stream } from "../int8.ts";
 import { invalid } from "../options.ts";
 import { measureValues, type OnTensor } from "../report.ts";
 import { addParts, type RewriteContext } from "./context.ts";
@@ -244,6 +244,16 @@ function weightTensors(
       scale: { dtype: "float32", shape: scaleShape },
       zero_point: { dtype: type, shape: scaleShape },
       quantized: { dtype: type, shape },
+    },
+    computeStream(measured) {
+      const { stream, columns, dtype } = data;
+      if (stream === undefined || axis !== undefined || dtype !== "float32" || shape.includes(0)) return undefined;
+      const anyOrder = columns && (() => columns.stream(dtype));
+      const source = { shape, bytes: () => stream(), anyOrder };
+      return quantizeInt8Stream(source, options, name, measured).then(({ quantized, sqnr, largestError }) => ({
+        tensors: { scale: quantized.scale, zero_point: quantized.zeroPoint, quantized: quantized.data },
+        measure: () => ({ sqnr, largestError }),
+      }));
     },
     compute(tensor) {
       const quantized = quantizeInt8(tensor, options, name);
