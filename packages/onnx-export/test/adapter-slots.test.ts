@@ -1,6 +1,8 @@
+import type { Session } from "@loomweight/graph/node";
 import { fromData, type Tensor } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
 import {
+  type AdapterSlots,
   adapterFile,
   createAdapterSession,
   type ExportDType,
@@ -8,6 +10,8 @@ import {
   slotValues,
   writeOnnxAdapter,
 } from "../src/index.ts";
+import { slotTensors } from "../src/slots/slot-tensors.ts";
+import { int64 } from "./exported.ts";
 import {
   exportedGraph,
   foldedFolder,
@@ -53,7 +57,15 @@ describe.each(["single", "rows"] as const)("slots of the layout %s", (layout) =>
         for (const [name, each] of Object.entries(cases)) {
           await session.load(name, await smallAdapter(name, each), { base: folder });
         }
-        expect(await logitsOf(session)).toEqual(plain); // rank 0 adds exact zeros
+        expect(await logitsOf(session)).toEqual(plain); // zeros of rank 1
+        const none = slotTensors(slots as AdapterSlots, "model", [undefined], 0);
+        const rows = slots?.rows === undefined ? {} : { [slots.rows]: int64([0, 0], [2]) };
+        const empty: Session = {
+          ...raw,
+          inputs: session.inputs,
+          run: (feeds) => raw.run({ ...feeds, ...none, ...rows }),
+        };
+        expect(await logitsOf(empty)).toEqual(plain); // rank 0
         for (const [name, each] of Object.entries(cases)) {
           session.use(name);
           const folded = await foldedLogits(each, name);

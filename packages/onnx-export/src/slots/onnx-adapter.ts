@@ -24,7 +24,7 @@ const limits = { parameters: 300_000, name: 4096, rank: 8, bytes: 2 ** 31 - 1 };
 
 /**
  * The values of an adapter as the file that onnxruntime itself loads (`add_active_adapter`). It holds the inputs of one
- * graph, those of untouched slots with rank 0 among them, since onnxruntime wants every input.
+ * graph, those of untouched slots as zeros among them, since onnxruntime wants every input.
  */
 export function adapterFile(slots: AdapterSlots, values: AdapterValues, graph: GraphName = "model"): AdapterFile {
   const parameters = new Map(Object.entries(slotTensors(slots, graph, [values])));

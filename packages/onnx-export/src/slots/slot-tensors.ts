@@ -3,16 +3,21 @@ import { fromData, type Tensor } from "@loomweight/tensor";
 import type { AdapterValues, ModuleValues } from "./slot-values.ts";
 import { type AdapterSlots, slotsOfGraph } from "./slots.ts";
 
-/** The factors of all slots of a graph, of one adapter or of several stacked; what an adapter leaves alone is rank 0. */
+/**
+ * The factors of all slots of a graph, of one adapter or of several stacked. A slot without adapter gets factors of zeros
+ * of rank `emptyRank`; default 1, since onnxruntime's WebGPU provider (1.30) crashes on products over an axis of 0, which
+ * its CPU and WebAssembly providers take.
+ */
 export function slotTensors(
   slots: AdapterSlots,
   graph: GraphName,
   adapters: readonly (AdapterValues | undefined)[],
+  emptyRank: 0 | 1 = 1,
 ): Readonly<Record<string, Tensor>> {
   const inputs: Record<string, Tensor> = {};
   for (const [path, slot] of slotsOfGraph(slots, graph)) {
     const values = adapters.map((adapter) => adapter?.modules.get(path));
-    const rank = values.reduce((most, each) => Math.max(most, each?.rank ?? 0), 0);
+    const rank = values.reduce<number>((most, each) => Math.max(most, each?.rank ?? 0), emptyRank);
     const leading = slots.layout === "rows" ? [adapters.length] : [];
     const A = new Float32Array(adapters.length * slot.in * rank);
     const B = new Float32Array(adapters.length * rank * slot.out);

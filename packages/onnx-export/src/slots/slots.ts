@@ -16,7 +16,7 @@ export interface ModuleSlot {
   readonly out: number;
   /** The graphs that have this layer: "model", "decoder_model_merged". */
   readonly graphs: readonly GraphName[];
-  /** Input float32 [in, rank]: PEFT's `lora_A.weight` transposed. Rank 0 where there is no adapter. */
+  /** Input float32 [in, rank]: PEFT's `lora_A.weight` transposed. Rank 0, or zeros of any rank, where there is no adapter. */
   readonly A: string;
   /** Input float32 [rank, out]: PEFT's `lora_B.weight` transposed, times the adapter's scaling. */
   readonly B: string;
