@@ -107,7 +107,7 @@ export async function quantizeInt8Stream(
     codesInto(data, at, values, scale[0], zeroPoint[0]);
     for (let from = 0; measured && from < values.length; from += restoredLength) {
       const part = values.subarray(from, from + restoredLength);
-      for (let i = 0; i < part.length; i++) restored[i] = (data[at + from + i] - zeroPoint[0]) * scale[0];
+      restoreInto(restored, data, at + from, part.length, scale[0], zeroPoint[0]);
       noise.add(part, restored);
     }
     at += values.length;
@@ -121,6 +121,18 @@ export async function quantizeInt8Stream(
 }
 
 const restoredLength = 8192;
+
+/** out[i] = what data[at + i] stands for. */
+function restoreInto(
+  out: Float32Array,
+  data: Int8Array | Uint8Array,
+  at: number,
+  count: number,
+  scale: number,
+  zero: number,
+): void {
+  for (let i = 0; i < count; i++) out[i] = (data[at + i] - zero) * scale;
+}
 
 /** data[at + i] = the code of values[i], held within the type's range. */
 function codesInto(
