@@ -153,6 +153,21 @@ describe("what names alone may say", () => {
     });
   });
 
+  test("a short bias without a name is not left behind", async () => {
+    const nodes = [onnxNode("Gemm", ["x", "classifier.weight", "c"], ["y"], { attributes: { transB: int(1) } })];
+    const head = (value: number) => fromData("float32", new Float32Array(60).fill(value), [3, 20]);
+    const graph = smallGraph(nodes, { "classifier.weight": head(1), c: vector([0.5, 0.25, 2]) });
+    await withTensors({ "classifier.weight": head(2), "classifier.bias": vector([1, 2, 3]) }, async (checkpoint) => {
+      await expect(reweightModel(graph, checkpoint)).rejects.toMatchObject({ code: "AMBIGUOUS_WEIGHT" });
+      const before = { "classifier.weight": head(1), "classifier.bias": vector([0.5, 0.25, 2]) };
+      await withTensors(before, async (base) => {
+        const { model } = await reweightModel(graph, checkpoint, { base });
+        const made = await model.graph.initializers.get("c")?.data.read();
+        expect(Array.from(made?.data as Float32Array)).toEqual([1, 2, 3]);
+      });
+    });
+  });
+
   test("the genai builder's packed names are q, k and v joined", async () => {
     const packed = "model.layers.0.attn.qkv_proj.MatMul.weight";
     const parts = { q: [20, 20], k: [4, 20], v: [4, 20] };

@@ -24,6 +24,8 @@ export interface ReweightedModel {
   readonly report: GraphReweightReport;
 }
 
+const fewNumbers = "a few numbers";
+
 interface Match {
   readonly slot: WeightSlot;
   readonly recipe: Recipe;
@@ -70,6 +72,7 @@ export async function reweightModel(
   const used = new Set(renamed.flatMap(({ recipe }) => tensorsOf(recipe)));
   await checkTied(checkpoint, used, matches, base, toNew);
   const unused = [...checkpoint.tensors.keys()].filter((name) => !used.has(name));
+  refuseLostVectors(kept, unused, checkpoint);
   return {
     model: withWeights(model, checkpoint, renamed),
     report: { matched: renamed.map((match) => matchedRow(match, checkpoint)), kept, unused },
@@ -167,7 +170,7 @@ async function reasonToKeep(slot: WeightSlot): Promise<string | undefined> {
   const { form } = slot;
   if (!form.exact) return undefined;
   const count = elementCount(form.shape);
-  if (count <= fewElements) return "a few numbers";
+  if (count <= fewElements) return fewNumbers;
   const valueAt = await form.open();
   return constantReason(
     Float32Array.from({ length: count }, (_, at) => valueAt(at)),
@@ -289,6 +292,24 @@ async function equalTensors(checkpoint: Checkpoint, a: string, b: string): Promi
     if (x.some((byte, at) => byte !== y[at])) return false;
   }
   return true;
+}
+
+/** A few numbers that stay beside a tensor of just as many that nothing uses: a bias that was not recognised. */
+function refuseLostVectors(kept: readonly KeptConstant[], unused: readonly string[], checkpoint: Checkpoint): void {
+  for (const { initializer, shape, reason } of kept) {
+    const count = elementCount(shape);
+    if (reason !== fewNumbers || count < 2) continue;
+    const lost = unused.find((name) => elementCount(checkpoint.tensors.get(name)?.shape ?? []) === count);
+    if (lost === undefined) continue;
+    throw new LoomweightError({
+      code: "AMBIGUOUS_WEIGHT",
+      problem: `the constant "${initializer}" may be this tensor, which nothing else in the graph is`,
+      file: checkpoint.location,
+      tensor: lost,
+      found: `[${shape}]`,
+      fix: "Give the model that was exported as base (--base), or name the initializer after the tensor.",
+    });
+  }
 }
 
 function only<T>(list: readonly T[]): T | undefined {
