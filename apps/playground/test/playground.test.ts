@@ -4,11 +4,11 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { chromiumPath, openBrowser, serveFolder } from "@loomweight/browser";
+import { chromiumPath, openBrowser, type Page, serveFolder } from "@loomweight/browser";
 import { writeSafetensors } from "@loomweight/checkpoint";
 import { mergeModel } from "@loomweight/merge/node";
 import { fromData, type Tensor, tensor } from "@loomweight/tensor";
-import type { Page } from "playwright-core";
+
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { buildPage } from "../scripts/build-page.ts";
 
