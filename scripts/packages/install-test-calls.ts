@@ -23,12 +23,23 @@ new DataView(file.buffer).setFloat32(8 + header.length, 1.5, true);
 const checkpoint = await library.openSafetensors(library.bytesSource(file, "x.safetensors"));
 const x = await checkpoint.read("x");
 if (x.data[0] !== 1.5) throw new Error("wrong value: " + x.data[0]);`,
+  data: `
+const [order] = [...library.batchIndices(3, { batchSize: 3 })];
+if (order.join() !== "0,1,2") throw new Error("wrong order: " + order);`,
   graph: `
 const x = library.input("x", "float32", ["n", 2]);
 const y = library.add(x, x);
 if (y.shape.join() !== "n,2") throw new Error("wrong shape: " + y.shape);`,
   models: `
 if (!library.isTask("text-generation") || library.isTask("text-generations")) throw new Error("wrong tasks");`,
+  linalg: `
+const matrix = { dtype: "float64", data: new Float64Array([3, 0, 0, -2]), shape: [2, 2], stride: [2, 1], offset: 0 };
+const { singularValues } = library.svd(matrix);
+if (singularValues.data.join() !== "3,2") throw new Error("wrong singular values: " + singularValues.data);`,
+  optim: `
+if (library.adamw().name !== "adamw") throw new Error("no adamw");`,
+  shift: `
+if (library.lame.name !== "lame") throw new Error("no lame");`,
   quant: `
 if (Object.values(library).filter((each) => typeof each === "function").length === 0) throw new Error("no functions");`,
   adapters: `
