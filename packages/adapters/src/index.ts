@@ -30,6 +30,7 @@ export type { LoraOptions } from "./methods/lora.ts";
 export type { MissOptions } from "./methods/miss.ts";
 export type { AdaptedModule, Adapter } from "./peft/adapter.ts";
 export type { ConfigField, Json, KeySuffix, PeftConfig, PeftFormat } from "./peft/format.ts";
+export { type NewAdapter, type NewModule, newAdapterFiles } from "./peft/new-adapter.ts";
 export { openAdapter, type ReadAdapterOptions, readAdapter } from "./peft/read-adapter.ts";
 export { type AdapterFiles, writeAdapter } from "./peft/write-adapter.ts";
 export { adapterRandom } from "./random.ts";

@@ -20,6 +20,7 @@ test("the public names are these", () => {
     "lora",
     "lowRankScale",
     "miss",
+    "newAdapterFiles",
     "openAdapter",
     "openFolded",
     "paramShape",
