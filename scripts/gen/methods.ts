@@ -18,6 +18,8 @@ export interface MethodEntry {
   readonly inputOptions: OptionSpecs;
   /** Whether `<file>.md` is there. */
   readonly page: boolean;
+  /** "block": changes activations at modules; "layer": changes weights. Adapters only. */
+  readonly scope?: string;
 }
 
 /**
@@ -42,7 +44,7 @@ async function readMethod(directory: string, file: string): Promise<MethodEntry>
   if (found.length !== 1 || !["object", "function"].includes(typeof definition) || definition === null) {
     throw new Error(`${join(directory, file)}.ts: must export one definition named "${file}", found ${found.length}`);
   }
-  const { source, summary, options, inputOptions } = definition as Partial<MethodEntry>;
+  const { source, summary, options, inputOptions, scope } = definition as Partial<MethodEntry>;
   const page = join(directory, `${file}.md`);
   return {
     file,
@@ -53,6 +55,7 @@ async function readMethod(directory: string, file: string): Promise<MethodEntry>
     options: options ?? {},
     inputOptions: inputOptions ?? {},
     page: existsSync(page),
+    scope,
   };
 }
 

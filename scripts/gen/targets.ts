@@ -38,15 +38,31 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
         says: "Every merge method by name: what recipes and the command line look methods up in.",
       }),
     () => marked("packages/adapters/README.md", { methods: methodTable(adapters) }),
+    () => indexTarget("adapters", adapters),
     () =>
-      listTarget(adapters, {
-        path: "packages/adapters/src/catalogue.ts",
-        from: "methods",
-        name: "adapterMethods",
-        type: "AdapterMethod",
-        typeFrom: "./define.ts",
-        says: "Every adapter method of this package, by name.",
-      }),
+      listTarget(
+        adapters.filter(({ scope }) => scope !== "block"),
+        {
+          path: "packages/adapters/src/catalogue.ts",
+          from: "methods",
+          name: "adapterMethods",
+          type: "AdapterMethod",
+          typeFrom: "./define.ts",
+          says: "Every adapter method of this package, by name.",
+        },
+      ),
+    () =>
+      listTarget(
+        adapters.filter(({ scope }) => scope === "block"),
+        {
+          path: "packages/adapters/src/block-catalogue.ts",
+          from: "methods",
+          name: "blockMethods",
+          type: "BlockMethod",
+          typeFrom: "./define-block.ts",
+          says: "Every method of this package that changes activations at modules, by name.",
+        },
+      ),
     () => marked("packages/optim/README.md", { methods: methodTable(optim) }),
     () => indexTarget("optim", optim),
     () =>

@@ -1,11 +1,14 @@
 // methods:begin, written by `pnpm gen`
+export { adaptFormer } from "./methods/adaptformer.ts";
 export { dora } from "./methods/dora.ts";
 export { lora } from "./methods/lora.ts";
 export { miss } from "./methods/miss.ts";
 // methods:end
 
+export { blockMethods } from "./block-catalogue.ts";
 export { adapterMethods } from "./catalogue.ts";
 export * from "./define.ts";
+export * from "./define-block.ts";
 export {
   type FoldedCheckpoint,
   type FoldedCheckpointOptions,

@@ -9,9 +9,13 @@ import { smallAdapter, smallConfig, smallModel } from "./small.ts";
 
 test("the public names are these", () => {
   expect(Object.keys(main).sort()).toEqual([
+    "adaptFormer",
     "adapterMethods",
     "adapterRandom",
+    "blockMethods",
+    "countBlockParameters",
     "defineAdapter",
+    "defineBlockAdapter",
     "dimSize",
     "dora",
     "foldAdapters",

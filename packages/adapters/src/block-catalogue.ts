@@ -1,0 +1,6 @@
+// Written by `pnpm gen` from the files in methods/.
+import type { BlockMethod } from "./define-block.ts";
+import { adaptFormer } from "./methods/adaptformer.ts";
+
+/** Every method of this package that changes activations at modules, by name. */
+export const blockMethods: readonly BlockMethod[] = [adaptFormer];
