@@ -13,6 +13,7 @@ export interface CommonOptions {
 /** Runs a command's work with its context; given by `main`. */
 export type Runner = (work: (context: CommandContext) => Promise<void>) => Promise<void>;
 
+const exportTargets = ["transformers.js", "genai"] as const;
 const slotLayouts = ["single", "rows"] as const;
 const foldDTypes = ["float32", "float16", "bfloat16"] as const;
 
@@ -136,6 +137,11 @@ export function createProgram(run: Runner): Command {
     .option("--dtype <list>", "fp32, fp16, q8, q4, q4f16, … separated by commas", parseList, ["fp32"])
     .option("--task <task>", "what the model is to do (default: from its config.json)")
     .addOption(
+      new Option("--target <runtime>", "transformers.js, or genai: a folder that onnxruntime-genai loads").choices(
+        exportTargets,
+      ),
+    )
+    .addOption(
       new Option(
         "--adapter-slots [layout]",
         "inputs for LoRA and DoRA adapters: single (one for all rows of a batch) or rows (one for each)",
@@ -255,6 +261,7 @@ export interface FoldFlags {
 
 export interface ExportFlags {
   readonly dtype: readonly string[];
+  readonly target?: (typeof exportTargets)[number];
   readonly adapterSlots?: (typeof slotLayouts)[number];
   readonly task?: string;
   readonly verify: boolean;

@@ -1,6 +1,7 @@
 import type { ByteSource, ModelFolder } from "@loomweight/checkpoint";
 import type { Task } from "@loomweight/models";
 import type { ExportWarning } from "./report.ts";
+import type { ExportTarget } from "./targets/target.ts";
 
 /** A file beside the graphs: copied as it is, or written anew. */
 export type CompanionFile = { readonly source: ByteSource } | { readonly text: string };
@@ -8,7 +9,7 @@ export type CompanionFile = { readonly source: ByteSource } | { readonly text: s
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * The files that transformers.js reads beside the graphs, and those that travel along: tokenizer, processor and
+ * The files that the target's runtime reads beside the graphs, and those that travel along: tokenizer, processor and
  * generation settings, licence, README. config.json is not among them. What transformers.js would miss is filled in:
  * generation settings from config.json, a chat template that stands in a file of its own, that text begins with a special
  * token.
@@ -16,6 +17,7 @@ type Json = Readonly<Record<string, unknown>>;
 export async function companionsFor(
   folder: ModelFolder,
   task: Task,
+  target: ExportTarget = "transformers.js",
 ): Promise<{ files: Map<string, CompanionFile>; warnings: ExportWarning[] }> {
   const files = new Map<string, CompanionFile>();
   const warnings: ExportWarning[] = [];
@@ -27,7 +29,7 @@ export async function companionsFor(
   const images = ofImages.has(task) || (task === "feature-extraction" && files.has("preprocessor_config.json"));
   if (images) await checkImageProcessor(folder, files, warnings);
   if (task === "automatic-speech-recognition") checkSoundProcessor(files, warnings);
-  if (!images || task === "zero-shot-image-classification") await checkTokenizer(folder, task, files, warnings);
+  if (!images || task === "zero-shot-image-classification") await checkTokenizer(folder, task, target, files, warnings);
   return { files, warnings };
 }
 
@@ -66,17 +68,20 @@ const generationFields = [
 async function checkTokenizer(
   folder: ModelFolder,
   task: Task,
+  target: ExportTarget,
   files: Map<string, CompanionFile>,
   warnings: ExportWarning[],
 ): Promise<void> {
+  const reader = target === "genai" ? "onnxruntime-genai" : "transformers.js";
   for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
     if (files.has(name)) continue;
     warnings.push({
       code: "MISSING_TOKENIZER",
-      message: `${name} is missing, and transformers.js needs it: save the model's tokenizer in its fast form and copy the file here.`,
+      message: `${name} is missing, and ${reader} needs it: save the model's tokenizer in its fast form and copy the file here.`,
     });
   }
-  if (!files.has("tokenizer_config.json")) return;
+  // onnxruntime-genai reads a template's own file and the tokenizer's settings as they are
+  if (!files.has("tokenizer_config.json") || target === "genai") return;
   const settings = await folder.readJson("tokenizer_config.json");
   const added: Record<string, unknown> = {};
   // transformers.js reads the template from the tokenizer's settings only

@@ -1,4 +1,4 @@
-import { LoomweightError, type Tensor } from "@loomweight/tensor";
+import { LoomweightError, type Tensor, toFloat32 } from "@loomweight/tensor";
 
 /** The real positions of a main output, one after another. */
 export interface Answer {
@@ -17,15 +17,15 @@ export function answerOf(
   real: (row: number, column: number) => boolean,
 ): Answer {
   const output = mainOutputs.map((name) => outputs[name]).find((each) => each !== undefined);
-  if (output === undefined || output.dtype !== "float32") {
+  if (output === undefined || (output.dtype !== "float32" && output.dtype !== "float16")) {
     throw new LoomweightError({
       code: "UNEXPECTED_OUTPUT",
-      problem: "the graph gives no float32 output to judge it by",
+      problem: "the graph gives no float output to judge it by",
       expected: mainOutputs.join(" or "),
       found: Object.keys(outputs).join(", "),
     });
   }
-  const data = output.data as Float32Array;
+  const data = toFloat32(output);
   const size = output.shape[output.shape.length - 1];
   if (output.shape.length !== 3) return { values: data, size };
   const [rows, columns] = output.shape;

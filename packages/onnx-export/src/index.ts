@@ -28,6 +28,7 @@ export {
 } from "./slots/onnx-adapter.ts";
 export { type AdapterValues, type ModuleValues, type SlotValuesOptions, slotValues } from "./slots/slot-values.ts";
 export { type AdapterSlots, type ModuleSlot, parseAdapterSlots, type SlotLayout, slotsFile } from "./slots/slots.ts";
+export { checkTarget, type ExportTarget, exportTargets } from "./targets/target.ts";
 export type { Finding } from "./verify/finding.ts";
 export type { OutputDifference } from "./verify/output-difference.ts";
 export type { Perplexity } from "./verify/perplexity.ts";

@@ -19,15 +19,24 @@ import type { ExportWarning } from "./report.ts";
 import { sentencePooling } from "./sentence-pooling.ts";
 import { type AdapterSlotsOptions, addAdapterSlots, joinSlots, type SlottedModel } from "./slots/add-slots.ts";
 import { type AdapterSlots, slotsFile } from "./slots/slots.ts";
+import { genaiConfig } from "./targets/genai-config.ts";
+import { genaiType } from "./targets/genai-type.ts";
+import { halfLogits } from "./targets/half-logits.ts";
+import { checkTarget, type ExportTarget } from "./targets/target.ts";
 
 export interface ExportOptions extends Pick<BuildModelOptions, "ignoreConfig" | "ignoreTensors" | "pooling"> {
   /** Default: what config.json's `architectures` names; feature-extraction for a folder of sentence-transformers. */
   readonly task?: Task;
-  /** Kinds of weights, one model file each; default fp32, q8 and q4. */
+  /** Whose folder it is to be; default "transformers.js". */
+  readonly target?: ExportTarget;
+  /** Kinds of weights, one model file each; default fp32, q8 and q4. For genai one: q4. */
   readonly dtypes?: readonly ExportDType[];
   /** Which operators graphs may use; default "onnxruntime". */
   readonly fuse?: Fuse;
-  /** dtype of cache inputs and outputs in fp16 and q4f16; default "float32", which every version of Node can feed. */
+  /**
+   * dtype of cache inputs and outputs in fp16 and q4f16; default "float32", which every version of Node can feed, and for
+   * genai "float16", as its own builder writes them; the logits of genai are of that dtype, too.
+   */
   readonly cacheDtype?: "float32" | "float16";
   /** Settings of the quantizers: include, exclude, blockSize, symmetric, accuracyLevel (default 4), embeddings, perChannel. */
   readonly quantize?: Omit<QuantizeModelOptions, "onTensor" | "keepIoTypes">;
@@ -39,7 +48,7 @@ export interface ExportOptions extends Pick<BuildModelOptions, "ignoreConfig" | 
 export interface PlannedGraph {
   readonly dtype: ExportDType;
   readonly graph: GraphName;
-  /** Name inside `onnx/`: "model_q4.onnx". */
+  /** Name inside the folder of graphs: "model_q4.onnx". */
   readonly file: string;
   /** Weights are read, cast and quantized one at a time when it is written. */
   readonly model: OnnxModel;
@@ -49,11 +58,14 @@ export interface PlannedGraph {
 
 /** Everything that an export writes, decided before any weight is read. */
 export interface ExportPlan {
+  readonly target: ExportTarget;
   readonly family: string;
   readonly task: Task;
+  /** Where the model files go: "onnx", or "" beside config.json. */
+  readonly graphFolder: "onnx" | "";
   /** Model files: one for each dtype, or where the model is several graphs one for each of both. */
   readonly graphs: readonly PlannedGraph[];
-  /** Files beside `onnx/`, without config.json. */
+  /** Files beside config.json and the graphs. */
   readonly companions: ReadonlyMap<string, CompanionFile>;
   /** Text of config.json, given how many files of external data each model file has, by its name. */
   config(externalFiles: ReadonlyMap<string, number>): string;
@@ -65,11 +77,13 @@ export interface ExportPlan {
 const defaultDTypes: readonly ExportDType[] = ["fp32", "q8", "q4"];
 
 /**
- * Plans the folder that transformers.js loads: graphs, config.json, tokenizer and processor files. Throws what
- * `buildModel` throws, and `INVALID_OPTION`.
+ * Plans the folder that the target's runtime loads: graphs, config.json, tokenizer and processor files. Throws what
+ * `buildModel` throws, `INVALID_OPTION`, `UNSUPPORTED_TARGET`.
  */
 export async function planExport(folder: ModelFolder, options: ExportOptions = {}): Promise<ExportPlan> {
-  const dtypes = checkDTypes(options.dtypes ?? defaultDTypes);
+  const target = checkTarget(options.target ?? "transformers.js");
+  const genai = target === "genai";
+  const dtypes = checkDTypes(options.dtypes ?? (genai ? ["q4"] : defaultDTypes));
   if (dtypes.length === 0) {
     throw new LoomweightError({
       code: "INVALID_OPTION",
@@ -80,8 +94,13 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
     });
   }
   const task = options.task ?? defaultTask(folder);
+  if (genai) checkForGenai(familyOf(folder).name, task, dtypes, options);
   const sentence = task === "feature-extraction" ? await sentencePooling(folder) : { warnings: [] };
-  const floats = floatGraphs(folder, task, { ...options, pooling: options.pooling ?? sentence.pooling });
+  const floats = floatGraphs(folder, task, {
+    ...options,
+    cacheDtype: options.cacheDtype ?? (genai ? "float16" : undefined),
+    pooling: options.pooling ?? sentence.pooling,
+  });
   const graphs: PlannedGraph[] = [];
   const slotted: [GraphName, SlottedModel][] = [];
   const slotOptions = options.adapterSlots === true ? {} : options.adapterSlots || undefined;
@@ -95,30 +114,72 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
       const model = withSlots?.model ?? plain;
       const weights: TensorReport[] = [];
       const settings = { ...options.quantize, onTensor: (each: TensorReport) => void weights.push(each) };
-      const file = modelFileName(dtype, graph);
-      graphs.push({ dtype, graph, file, model: quantized(model, dtype, settings), weights });
+      const file = genai ? "model.onnx" : modelFileName(dtype, graph);
+      const written = quantized(model, dtype, settings);
+      const half = genai && options.cacheDtype !== "float32";
+      graphs.push({ dtype, graph, file, model: half ? halfLogits(written) : written, weights });
     }
   }
-  const { files, warnings } = await companionsFor(folder, task);
+  const { files, warnings } = await companionsFor(folder, task, target);
+  if (genai) files.set("genai_config.json", { text: await genaiSettings(folder, family, task, graphs[0]) });
   const modules = slotted.map(([graph, each]) => [graph, each.modules] as const);
   const slots = slotOptions === undefined ? undefined : joinSlots(modules, slotOptions);
   if (slots !== undefined) files.set(slotsFile, { text: toJson(slots) });
   const labels = task.endsWith("classification") ? labelCount(graphs) : undefined;
   const encoderDecoder = graphs.some(({ graph }) => graph === "decoder_model_merged");
   return {
+    target,
     family,
     task,
+    graphFolder: genai ? "" : "onnx",
     graphs,
     companions: files,
-    config: (externalFiles) => exportedConfig(folder.config ?? {}, { dtypes, externalFiles, labels, encoderDecoder }),
+    config: (externalFiles) =>
+      genai
+        ? toJson(folder.config ?? {})
+        : exportedConfig(folder.config ?? {}, { dtypes, externalFiles, labels, encoderDecoder }),
     slots,
     warnings: [
       ...warnings,
       ...sentence.warnings,
       ...withoutSlot(slotted),
-      ...dtypes.flatMap((dtype) => slowOnWasm(dtype, graphs)),
+      ...(genai ? [] : dtypes.flatMap((dtype) => slowOnWasm(dtype, graphs))),
     ],
   };
+}
+
+/** What a folder of onnxruntime-genai cannot be. Throws `UNSUPPORTED_TARGET`, `INVALID_OPTION`. */
+function checkForGenai(family: string, task: Task, dtypes: readonly ExportDType[], options: ExportOptions): void {
+  genaiType(family, task);
+  if (dtypes.length > 1) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: "a folder of onnxruntime-genai holds one model file",
+      option: "dtypes",
+      expected: "one dtype",
+      found: dtypes.join(", "),
+    });
+  }
+  if (options.adapterSlots) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: "onnxruntime-genai does not feed adapter slots, which are required inputs",
+      option: "adapterSlots",
+      fix: 'Fold the adapter into the weights, or export with the target "transformers.js".',
+    });
+  }
+}
+
+async function genaiSettings(folder: ModelFolder, family: string, task: Task, graph: PlannedGraph): Promise<string> {
+  const stated = folder.files.has("generation_config.json") ? await folder.readJson("generation_config.json") : {};
+  return genaiConfig({
+    type: genaiType(family, task),
+    filename: graph.file,
+    model: graph.model,
+    config: folder.config ?? {},
+    generation: stated,
+    configFile: `${folder.location}/config.json`,
+  });
 }
 
 /** What `architectures` names; a folder of sentence-transformers is for features, whatever class its base model had. */

@@ -1,6 +1,7 @@
 import type { GraphName, Task } from "@loomweight/models";
 import type { TensorReport } from "@loomweight/quant";
 import type { ExportDType } from "./dtypes.ts";
+import type { ExportTarget } from "./targets/target.ts";
 
 /** Something the user should know that is no error. */
 export interface ExportWarning {
@@ -27,7 +28,7 @@ export interface ExportedFile {
   readonly dtype: ExportDType;
   /** Which graph of the model: "model", or one of several. */
   readonly graph: GraphName;
-  /** Relative to the folder: "onnx/model_q4.onnx". */
+  /** Relative to the folder: "onnx/model_q4.onnx", or "model.onnx" in a folder of genai. */
   readonly name: string;
   /** Of the model file and its external data together. */
   readonly bytes: number;
@@ -40,6 +41,7 @@ export interface ExportedFile {
 
 /** What an export wrote. Plain data. */
 export interface ExportReport {
+  readonly target: ExportTarget;
   readonly family: string;
   readonly task: Task;
   readonly files: readonly ExportedFile[];

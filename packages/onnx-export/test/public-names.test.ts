@@ -4,7 +4,7 @@ import * as onNode from "../src/node/index.ts";
 
 test("the public names are these: a change of the interface shows here", () => {
   expect(Object.keys(everything).sort().join(" ")).toMatchInlineSnapshot(
-    `"adapterFile addAdapterSlots addAdapters checkDTypes companionsFor createAdapterSession createAdapterSet exportDTypes exportedConfig joinSlots modelFileName parseAdapterSlots planExport readOnnxAdapter reweightModel slotValues slotsFile writeOnnxAdapter"`,
+    `"adapterFile addAdapterSlots addAdapters checkDTypes checkTarget companionsFor createAdapterSession createAdapterSet exportDTypes exportTargets exportedConfig joinSlots modelFileName parseAdapterSlots planExport readOnnxAdapter reweightModel slotValues slotsFile writeOnnxAdapter"`,
   );
   expect(Object.keys(onNode).sort().join(" ")).toMatchInlineSnapshot(
     `"exportFolder exportModel quantizeFile reweightFolder verifyExport verifyFiles"`,

@@ -18,6 +18,7 @@ export async function exportCommand(
   let done = 0;
   const exported = await exportFolder(model, out, {
     dtypes,
+    target: options.target,
     task: checkTask(options.task),
     adapterSlots: options.adapterSlots && { layout: options.adapterSlots },
     verify: options.verify,

@@ -12,7 +12,7 @@ import { verifyFiles } from "./verify.ts";
 export interface ExportModelOptions extends ExportOptions {
   /** Load and run every model file and compare it with fp32; default true. */
   readonly verify?: boolean;
-  /** Most bytes of one file of external data; default 1.9e9, what a browser can hold in one buffer. */
+  /** Most bytes of one file of external data; default 1.9e9, what a browser can hold in one buffer, and for genai no limit. */
   readonly maxExternalBytes?: number;
   /** Weights outside the model files; default "auto": where they are more than 1.9 GB. */
   readonly externalData?: boolean | "auto";
@@ -32,14 +32,14 @@ export interface ExportProgress {
 interface Written {
   readonly dtype: ExportDType;
   readonly graph: GraphName;
-  /** Name inside `onnx/`. */
+  /** Name inside the folder of graphs. */
   readonly name: string;
   readonly bytes: number;
   readonly external: readonly string[];
 }
 
 /**
- * Writes the folder that transformers.js loads into `output`: `onnx/model*.onnx`, config.json, generation settings,
+ * Writes the folder that the target's runtime loads into `output`: the model files, config.json, generation settings,
  * tokenizer and processor files, licence and README. Weights pass through memory one tensor at a time; the same model
  * gives the same bytes. `output` is not committed. Throws what `planExport` and writing throw, `VERIFICATION_FAILED`.
  */
@@ -48,16 +48,19 @@ export async function exportModel(
   output: OutputFolder,
   options: ExportModelOptions = {},
 ): Promise<ExportReport> {
-  const { verify = true, maxExternalBytes = 1.9e9, externalData = "auto", signal, onProgress = () => {} } = options;
+  const { verify = true, externalData = "auto", signal, onProgress = () => {} } = options;
   const plan = await planExport(folder, options);
-  await mkdir(join(output.path, "onnx"), { recursive: true });
+  // no browser reads a folder of genai: one file of external data, as its own builder writes
+  const { maxExternalBytes = plan.target === "genai" ? undefined : 1.9e9 } = options;
+  const graphs = join(output.path, plan.graphFolder);
+  await mkdir(graphs, { recursive: true });
   const written: Written[] = [];
   const total = plan.graphs.length * (verify ? 2 : 1);
   for (const { dtype, graph, file: name, model } of plan.graphs) {
     onProgress({ step: "write", file: name, total });
     const layout = { externalData, maxExternalBytes };
-    await writeOnnxFile(join(output.path, "onnx", name), stoppable(model, signal), layout);
-    written.push({ dtype, graph, name, ...(await filesOf(join(output.path, "onnx"), name)) });
+    await writeOnnxFile(join(graphs, name), stoppable(model, signal), layout);
+    written.push({ dtype, graph, name, ...(await filesOf(graphs, name)) });
   }
   const external = written.filter((each) => each.external.length > 0);
   const counts = new Map(external.map((each) => [each.name, each.external.length]));
@@ -66,14 +69,14 @@ export async function exportModel(
     if ("text" in file) await output.writeFile(name, file.text);
     else await output.copyFile(name, file.source);
   }
-  const verified = verify ? await verifyAll(output.path, written, folder.config ?? {}, options) : undefined;
+  const verified = verify ? await verifyAll(graphs, written, folder.config ?? {}, options) : undefined;
   const skipped: Verification = { ran: false, reason: "verification is off" };
   const files = written.map(({ dtype, graph, name, bytes, external: names }): ExportedFile => {
     const weights = plan.graphs.find(({ file }) => file === name)?.weights ?? [];
     return {
       dtype,
       graph,
-      name: `onnx/${name}`,
+      name: plan.graphFolder === "" ? name : `${plan.graphFolder}/${name}`,
       bytes,
       external: names,
       verification: verified?.get(name) ?? skipped,
@@ -81,6 +84,7 @@ export async function exportModel(
     };
   });
   return {
+    target: plan.target,
     family: plan.family,
     task: plan.task,
     files,
@@ -106,7 +110,7 @@ async function verifyAll(
   const total = 2 * written.length;
   for (const graph of new Set(written.map((each) => each.graph))) {
     const files = written.filter((each) => each.graph === graph);
-    const verified = await verifyFiles(new Map(files.map(({ name }) => [name, join(path, "onnx", name)])), config, {
+    const verified = await verifyFiles(new Map(files.map(({ name }) => [name, join(path, name)])), config, {
       reference: files.find(({ dtype }) => dtype === "fp32")?.name,
       before(file) {
         signal?.throwIfAborted();
