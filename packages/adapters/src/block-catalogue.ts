@@ -1,6 +1,7 @@
 // Written by `pnpm gen` from the files in methods/.
 import type { BlockMethod } from "./define-block.ts";
+import { adapterTune } from "./methods/adaptertune.ts";
 import { adaptFormer } from "./methods/adaptformer.ts";
 
 /** Every method of this package that changes activations at modules, by name. */
-export const blockMethods: readonly BlockMethod[] = [adaptFormer];
+export const blockMethods: readonly BlockMethod[] = [adapterTune, adaptFormer];

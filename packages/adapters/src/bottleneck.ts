@@ -1,6 +1,6 @@
-import { gelu, layerNormalization, mul, relu, sigmoid, tanh, type Value } from "@loomweight/graph";
+import { concat, gelu, layerNormalization, mul, relu, sigmoid, tanh, type Value } from "@loomweight/graph";
 import { linearOf } from "@loomweight/graph/nn";
-import { choice, type Tensor, zeros } from "@loomweight/tensor";
+import { choice, invalidOption, type Tensor, zeros } from "@loomweight/tensor";
 import type { AdapterRandom } from "./define.ts";
 
 // What the adapters that squeeze activations through a narrow layer share: up( act( down(x) ) ).
@@ -87,4 +87,17 @@ export function xavierBottleneck(random: AdapterRandom, width: number, size: num
 function zeroBottleneck(width: number, size: number): Bottleneck<Tensor> {
   const { down, downBias, up, upBias } = bottleneckShapes(width, size);
   return { down: zeros(down), downBias: zeros(downBias), up: zeros(up), upBias: zeros(upBias) };
+}
+
+/** The same function with a larger bottleneck: further rows of down and columns of up, all zero. Throws `INVALID_OPTION`. */
+export function padBottleneck(tensors: Bottleneck<Tensor>, size: number): Bottleneck<Tensor> {
+  const [own, width] = tensors.down.shape;
+  if (size < own) throw invalidOption({ option: "size" }, size, `at least the ${own} that it has`);
+  const { dtype } = tensors.down;
+  return {
+    down: concat([tensors.down, zeros([size - own, width], dtype)], 0),
+    downBias: concat([tensors.downBias, zeros([size - own], dtype)], 0),
+    up: concat([tensors.up, zeros([width, size - own], dtype)], 1),
+    upBias: tensors.upBias,
+  };
 }

@@ -1,4 +1,5 @@
 // methods:begin, written by `pnpm gen`
+export { adapterTune } from "./methods/adaptertune.ts";
 export { adaptFormer } from "./methods/adaptformer.ts";
 export { dora } from "./methods/dora.ts";
 export { lora } from "./methods/lora.ts";
@@ -37,3 +38,4 @@ export { type NewAdapter, type NewModule, newAdapterFiles } from "./peft/new-ada
 export { openAdapter, type ReadAdapterOptions, readAdapter } from "./peft/read-adapter.ts";
 export { type AdapterFiles, writeAdapter } from "./peft/write-adapter.ts";
 export { adapterRandom } from "./random.ts";
+export { elbow, type RankScore, rankSweep, type ShiftSpectrum, shiftSpectrum } from "./rank-budget.ts";
