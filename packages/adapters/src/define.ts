@@ -12,10 +12,15 @@ export type ParamShape = readonly ParamDim[];
 
 export type Params<P extends string = string> = Readonly<Record<P, Value>>;
 
-/** A layer inside a computation. `weight` is [out, in] whatever the storage; `base` the weight before any adapter. */
+/**
+ * A layer, or a slice of one, inside a computation. `weight` is [out, in] whatever the storage; `base` the weight before
+ * any adapter.
+ */
 export interface LayerValues extends LayerShape {
   readonly weight: Value;
   readonly base: Value;
+  /** Where the slice begins within the whole layer; absent: at [0, 0]. */
+  readonly offset?: { readonly out: number; readonly in: number };
 }
 
 /** A layer inside a graph. */
@@ -25,8 +30,11 @@ export interface LayerInGraph extends LayerValues {
   readonly storedWeight: Value;
   /** The layer's output without adapter: x · weightᵀ + bias, the convolution, or the rows that x names. */
   forward(x: Value): Value;
-  /** The same operation with another weight in stored layout and no bias: what a low-rank factor of a convolution uses. */
-  operation(x: Value, weight: Value): Value;
+  /**
+   * The same operation with another weight in stored layout and no bias: what a low-rank factor of a convolution uses.
+   * `groups` of a convolution: default the layer's own.
+   */
+  operation(x: Value, weight: Value, options?: { readonly groups?: number }): Value;
   /** A vector [out] in a shape that broadcasts over the layer's output. */
   perOutput(vector: Value): Value;
 }
@@ -48,6 +56,44 @@ export interface InitContext {
   readonly statistics?: Readonly<Record<string, Tensor>>;
 }
 
+/**
+ * A parameter as its file stores it: shape before any reading. Absent for fresh adapters, whose shapes follow from the
+ * options alone.
+ */
+export type StoredShapes<P extends string = string> = ReadonlyMap<P, readonly number[]>;
+
+/** A tensor of the file that belongs to no module; `null`: any size. */
+export interface SharedParam {
+  /** What follows `base_model.` in its key. */
+  readonly key: string;
+  readonly shape: readonly (number | null)[];
+  /** Files may leave it out. */
+  readonly optional?: boolean;
+}
+
+/** Where a layer stands among those that an adapter changes. */
+export interface LayerPlace {
+  /** Its module's path in the model that was trained. */
+  readonly path: string;
+  /**
+   * Every adapted layer by path, in the order in which the model's modules are built: seeds, groups and positions in
+   * common tensors are dealt out along it. Throws `UNSUPPORTED_ADAPTER` where that order is not known.
+   */
+  layersInOrder(): ReadonlyMap<string, LayerShape>;
+}
+
+/** What `prepare` may read: whole tensors in float64, never a slice. */
+export interface PrepareContext extends LayerPlace {
+  /** The layer's weight [out, in] before any adapter. */
+  weight(): Promise<Tensor<"float64">>;
+}
+
+/** A value that `prepare` makes: its shape says along which axes it is sliced. */
+export interface PreparedParam {
+  readonly shape: ParamShape;
+  readonly value: Tensor;
+}
+
 /** How far a method can be evaluated slice by slice along an axis: slices are multiples of the number; absent: only whole. */
 export interface Tiling {
   readonly out?: number;
@@ -67,14 +113,43 @@ export interface AdapterMethod<S extends OptionSpecs = OptionSpecs, P extends st
   readonly scope: "layer" | "block";
   readonly kinds: readonly LayerKind[];
   readonly options: S;
-  /** Parameters of one layer; those that an option switches off are absent. Throws `INVALID_OPTION` for options that do not fit the layer. */
-  params(layer: LayerShape, options: OptionValues<NoInfer<S>>): { readonly [K in P]?: ParamShape };
-  /** Tensors that all adapted layers share; handed to every other function among `params`. */
+  /**
+   * Parameters of one layer; those that an option switches off are absent. `stored`: what a file holds, for methods
+   * whose structure is in the file rather than in its options. Throws `INVALID_OPTION` for options that do not fit the
+   * layer.
+   */
+  params(
+    layer: LayerShape,
+    options: OptionValues<NoInfer<S>>,
+    stored?: StoredShapes,
+  ): { readonly [K in P]?: ParamShape };
+  /** Parameters that a file may leave out: their absence is a setting of its own. */
+  readonly optional?: readonly NoInfer<P>[];
+  /** Fresh tensors that all adapted layers share, by key; handed to every other function among `params`. */
   shared?(
     layers: ReadonlyMap<string, LayerShape>,
     options: OptionValues<NoInfer<S>>,
     random: AdapterRandom,
   ): Readonly<Record<string, Tensor>>;
+  /** Which of the shared tensors a layer uses, under which name among its `params`. Never sliced. */
+  sharedParams?(
+    layer: LayerShape,
+    options: OptionValues<NoInfer<S>>,
+    place: LayerPlace,
+  ): { readonly [K in P]?: SharedParam };
+  /**
+   * Constants of a layer that its file does not hold: made once per layer from seeds, from shared tensors or from the
+   * whole base weight, and handed to `apply`, `weight`, `sums` and `bias` among the parameters. `params` are tensors;
+   * while an adapter trains, what `prepare` makes stays as it was.
+   */
+  prepare?(
+    layer: LayerShape,
+    params: Readonly<Partial<Record<NoInfer<P>, Tensor>>>,
+    options: OptionValues<NoInfer<S>>,
+    context: PrepareContext,
+  ):
+    | Readonly<Partial<Record<NoInfer<P>, PreparedParam>>>
+    | Promise<Readonly<Partial<Record<NoInfer<P>, PreparedParam>>>>;
   /** Fresh parameters: the adapted layer computes what the layer computed. */
   init(layer: LayerShape, options: OptionValues<NoInfer<S>>, context: InitContext): Readonly<Record<string, Tensor>>;
   /** Further inputs of the adapted model: a task's number, a condition. */
@@ -99,17 +174,23 @@ export interface AdapterMethod<S extends OptionSpecs = OptionSpecs, P extends st
     params: Params<NoInfer<P>>,
     options: OptionValues<NoInfer<S>>,
   ): Readonly<Record<string, Value>>;
-  /** The effective weight [out, in], where one exists. */
+  /** The effective weight [out, in], where one exists; absent where the method changes a bias only. */
   weight?(
     layer: LayerValues,
     params: Params<NoInfer<P>>,
     options: OptionValues<NoInfer<S>>,
     sums: Readonly<Record<string, Value>>,
   ): Value;
-  /** What is added to the layer's bias [out], where the layer has these parameters. */
+  /** W′ − W does not depend on W: unfolding subtracts it. */
+  readonly additive?: boolean;
+  /** The weight before from the one after (`layer.weight`), where `weight` can be undone and is not additive. */
+  original?(layer: LayerValues, params: Params<NoInfer<P>>, options: OptionValues<NoInfer<S>>): Value;
+  /** What becomes of the layer's bias [out], where the layer has these parameters. */
   readonly bias?: {
     readonly needs: readonly NoInfer<P>[];
-    add(layer: LayerShape, params: Params<NoInfer<P>>, options: OptionValues<NoInfer<S>>): Value;
+    /** A layer without bias: `refuse` (default) or `skip`, where the method says nothing about one that is not there. */
+    readonly missing?: "refuse" | "skip";
+    change(bias: Value, layer: LayerShape, params: Params<NoInfer<P>>, options: OptionValues<NoInfer<S>>): Value;
   };
   tiling?(layer: LayerShape, options: OptionValues<NoInfer<S>>): Tiling;
   readonly files: PeftFormat<NoInfer<S>, NoInfer<P>>;

@@ -1,5 +1,5 @@
 import { conv, gemm, matMul, mul, reshape, transpose, type Value } from "@loomweight/graph";
-import { boolean, finite, integer, type OptionValues, zeros } from "@loomweight/tensor";
+import { boolean, finite, integer, LoomweightError, type OptionValues, zeros } from "@loomweight/tensor";
 import type { InitContext, LayerInGraph, ParamShape } from "./define.ts";
 import type { LayerShape } from "./layer.ts";
 
@@ -57,6 +57,8 @@ export function lowRankForward(
       return matMul(matMul(x, transpose(A, [1, 0])), transpose(B, [1, 0]));
     case "embedding":
       return matMul(layer.operation(x, transpose(A, [1, 0])), transpose(B, [1, 0]));
+    case "normalization":
+      throw new LoomweightError({ code: "UNSUPPORTED_LAYER", problem: "a normalization layer has no low-rank update" });
     case "convolution": {
       const kernel = layer.storedShape.slice(1);
       const hidden = layer.operation(x, reshape(A, [rank, ...kernel]));

@@ -1,22 +1,34 @@
 import { add, gather, matMul, type Value } from "@loomweight/graph";
 import { elementCount, fromData, type OptionSpecs, type OptionValues, type Tensor } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
-import type { AdapterMethod, AdapterRandom, LayerInGraph, Params } from "../src/define.ts";
+import type {
+  AdapterMethod,
+  AdapterRandom,
+  LayerInGraph,
+  ParamShape,
+  Params,
+  PreparedParam,
+  SharedParam,
+} from "../src/define.ts";
 import { dimSize, paramShape } from "../src/define.ts";
 import { sliceLayer, sliceParam } from "../src/fold/slice.ts";
+import { unfoldedWeight } from "../src/fold/unfold.ts";
 import { type LayerKind, type LayerShape, layerOf, storedAxis } from "../src/layer.ts";
 
 /** Laws of every adapter method; a law that does not apply is skipped with its reason. */
 export type Law =
   | "a fresh adapter leaves the layer as it is"
   | "apply is the layer with weight"
-  | "slices make up the whole";
+  | "slices make up the whole"
+  | "unfolding gives the weight back";
 
 export interface ContractCase {
   readonly what: string;
   readonly kind: LayerKind;
   readonly storedShape: readonly number[];
   readonly options: Readonly<Record<string, unknown>>;
+  /** Parameters that are not any numbers (indices, small angles), by name; the others are drawn. */
+  readonly params?: (layer: LayerShape) => Readonly<Record<string, Tensor>>;
 }
 
 /** Numbers for tests, by name; not those of the product. */
@@ -90,23 +102,44 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
   cases: readonly ContractCase[],
   skipped: Partial<Record<Law, string>> = {},
 ): void {
-  const law = (name: Law, body: (each: ContractCase) => void) => {
+  const law = (name: Law, body: (each: ContractCase) => Promise<void>) => {
     const reason = skipped[name];
     describe(`${method.name}: ${name}`, () => {
       for (const each of cases) {
-        test(each.what, (context) => (reason === undefined ? body(each) : context.skip(reason)));
+        test(each.what, async (context) => (reason === undefined ? await body(each) : context.skip(reason)));
       }
     });
   };
-  const prepare = ({ kind, storedShape, options }: ContractCase) => {
+  /** The layer, its parameters, and all that the method's functions get: `made` gives parameters instead of drawn ones. */
+  const prepare = async (each: ContractCase, made?: (weight: Tensor) => Readonly<Record<string, Tensor>>) => {
+    const { kind, storedShape } = each;
     const layer = layerOf(kind, storedShape);
-    const given = options as OptionValues<S>;
+    const given = each.options as OptionValues<S>;
     const stored = numbers("weight", storedShape);
     const values = layerValues(layer, stored, kind === "embedding" ? undefined : numbers("bias", [layer.out]));
-    const shapes = method.params(layer, given) as Readonly<Record<string, Parameters<typeof paramShape>[0]>>;
+    const weight = values.weight as Tensor;
+    const shapes: Record<string, ParamShape> = {};
+    for (const [name, shape] of Object.entries(method.params(layer, given))) shapes[name] = shape as ParamShape;
+    const own = { ...shapes };
     const params: Record<string, Tensor> = {};
     for (const [name, shape] of Object.entries(shapes)) params[name] = numbers(name, paramShape(shape, layer), 0.5);
-    return { layer, given, stored, values, shapes, params };
+    Object.assign(params, each.params?.(layer), made?.(weight));
+    const layers = new Map([["model.layers.0.layer", layer]]);
+    const place = { path: "model.layers.0.layer", layersInOrder: () => layers };
+    const shared = method.shared?.(layers, given, testRandom()) ?? {};
+    for (const [name, common] of Object.entries(method.sharedParams?.(layer, given, place) ?? {})) {
+      const tensor = shared[(common as SharedParam).key];
+      params[name] = tensor.dtype === "float32" ? wide(tensor) : tensor;
+      shapes[name] = tensor.shape;
+    }
+    const context = { ...place, weight: async () => weight as Tensor<"float64"> };
+    const prepared = (await method.prepare?.(layer, { ...params } as Record<P, Tensor>, given, context)) ?? {};
+    for (const [name, { shape, value }] of Object.entries(prepared as Record<string, PreparedParam>)) {
+      expect([name, value.shape]).toEqual([name, paramShape(shape, layer)]);
+      params[name] = value;
+      shapes[name] = shape;
+    }
+    return { layer, given, stored, values, own, shapes, params };
   };
   const weightOf = (values: LayerInGraph, params: Readonly<Record<string, Value>>, given: OptionValues<S>): Tensor => {
     const own = params as Params<P>;
@@ -114,22 +147,26 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
     return method.weight?.(values, own, given, sums) as Tensor;
   };
 
-  law("a fresh adapter leaves the layer as it is", (each) => {
-    const { layer, given, values, shapes } = prepare(each);
-    const fresh: Record<string, Tensor> = {};
-    const made = method.init(layer, given, { random: testRandom(), weight: values.weight as Tensor });
-    expect(Object.keys(made).sort()).toEqual(Object.keys(shapes).sort());
-    for (const [name, tensor] of Object.entries(made)) {
-      expect([name, tensor.shape]).toEqual([name, paramShape(shapes[name], layer)]);
-      fresh[name] = wide(tensor);
-    }
-    const weight = weightOf(values, fresh, given);
+  law("a fresh adapter leaves the layer as it is", async (each) => {
+    const { own } = await prepare(each);
+    const { given, values, params } = await prepare(each, (weight) => {
+      const layer = layerOf(each.kind, each.storedShape);
+      const made = method.init(layer, each.options as OptionValues<S>, { random: testRandom(), weight });
+      expect(Object.keys(made).sort()).toEqual(Object.keys(own).sort());
+      const fresh: Record<string, Tensor> = {};
+      for (const [name, tensor] of Object.entries(made)) {
+        expect([name, tensor.shape]).toEqual([name, paramShape(own[name], layer)]);
+        fresh[name] = tensor.dtype === "float32" ? wide(tensor) : tensor;
+      }
+      return fresh;
+    });
+    const weight = weightOf(values, params, given);
     // DoRA's norms go through float32, the dtype of parameters.
     expect(largestDifference(weight, values.weight as Tensor)).toBeLessThan(1e-6);
   });
 
-  law("apply is the layer with weight", (each) => {
-    const { layer, given, values, params } = prepare(each);
+  law("apply is the layer with weight", async (each) => {
+    const { layer, given, values, params } = await prepare(each);
     const x: Tensor =
       each.kind === "embedding"
         ? fromData("int64", BigInt64Array.from([0n, BigInt(layer.in - 1), 1n]), [3])
@@ -137,16 +174,17 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
     const applied = method.apply(values, params as Params<P>, x, given) as Tensor;
     const weight = weightOf(values, params, given);
     const y = each.kind === "embedding" ? gather(swap(weight), x, 0) : matMul(x, swap(weight));
-    const shift = method.bias?.needs.every((name) => name in params)
-      ? method.bias.add(layer, params as Params<P>, given)
-      : undefined;
-    const withBias = [values.bias, shift].reduce<Value>((sum, part) => (part === undefined ? sum : add(sum, part)), y);
+    const bias =
+      values.bias !== undefined && method.bias?.needs.every((name) => name in params)
+        ? method.bias.change(values.bias, layer, params as Params<P>, given)
+        : values.bias;
+    const withBias = bias === undefined ? y : add(y, bias);
     expect(largestDifference(applied, withBias as Tensor)).toBeLessThan(1e-10);
     expect(largestDifference(applied, values.forward(x) as Tensor)).toBeGreaterThan(1e-3);
   });
 
-  law("slices make up the whole", (each) => {
-    const { layer, given, values, shapes, params } = prepare(each);
+  law("slices make up the whole", async (each) => {
+    const { layer, given, values, shapes, params } = await prepare(each);
     const whole = weightOf(values, params, given);
     const wholeSums = method.sums?.(values, params as Params<P>, given);
     for (const axis of ["out", "in"] as const) {
@@ -168,6 +206,7 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
           ...(storedAxis(layer) === axis ? sliceLayer(layer, start, end) : { ...layer, [axis]: end - start }),
           weight: view(values.weight),
           base: view(values.base),
+          offset: { out: axis === "out" ? start : 0, in: axis === "in" ? start : 0 },
         };
         const sums = method.sums?.(part, own as Params<P>, given) ?? {};
         for (const [name, sum] of Object.entries(sums)) {
@@ -203,5 +242,13 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
         });
       }
     }
+  });
+
+  law("unfolding gives the weight back", async (each) => {
+    if (method.additive !== true && method.original === undefined) return;
+    const { given, values, params } = await prepare(each);
+    const folded = { ...values, weight: weightOf(values, params, given) };
+    const again = unfoldedWeight(method, folded, params as Params<P>, given);
+    expect(largestDifference(again, values.weight as Tensor)).toBeLessThan(1e-9);
   });
 }

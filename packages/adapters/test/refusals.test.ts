@@ -259,13 +259,6 @@ const faults: readonly Fault[] = [
     code: "SHAPE_MISMATCH",
     says: ["embed_tokens", "resized"],
   },
-  {
-    what: "trained token rows",
-    change: (t) =>
-      t.set("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", weights("x", [1, 4])),
-    code: "UNSUPPORTED_ADAPTER",
-    says: ["trainable tokens"],
-  },
   { what: "a file without tensors", change: (t) => t.clear(), code: "EMPTY_ADAPTER", says: ["adapter"] },
   {
     what: "a base without the modules",

@@ -13,7 +13,7 @@ import type { LayerValues } from "../define.ts";
 import { storedAxis } from "../layer.ts";
 import type { BufferPool } from "./buffers.ts";
 import type { Codec } from "./codes.ts";
-import { type LoadedParams, loadParams } from "./params.ts";
+import { type LayerParams, type LoadedParams, loadParams, type ParamReader } from "./params.ts";
 import { elementsPerRow, type FoldedTensor, type FoldStep } from "./plan.ts";
 import { asMatrix, asStored, sliceLayer, sliceParam } from "./slice.ts";
 
@@ -26,10 +26,9 @@ export interface PreparedTensor {
   readonly operations: readonly PreparedOperation[];
 }
 
-interface PreparedOperation {
+interface PreparedOperation extends LayerParams {
   readonly kind: "weight" | "bias";
   readonly step: FoldStep;
-  readonly params: LoadedParams;
   /** Sums over all of `in`, where tiles hold only a part of it. */
   readonly sums?: Readonly<Record<string, Tensor>>;
 }
@@ -45,14 +44,15 @@ export interface EvaluateOptions {
 /** Reads the parameters of a tensor's operations, and the sums that need a pass over the base's tensor. */
 export async function prepareTensor(
   tensor: FoldedTensor,
-  codec: Codec,
+  reader: ParamReader,
   options: EvaluateOptions = {},
 ): Promise<PreparedTensor> {
+  const { codec } = reader;
   const operations = await Promise.all(
     tensor.operations.map(async ({ kind, step }) => ({
       kind,
       step,
-      params: await loadParams(step, codec, options.signal),
+      ...(await loadParams(step, reader, options.signal)),
     })),
   );
   const summed = operations.map(
@@ -149,12 +149,12 @@ export function applyOperations(
   for (const operation of prepared.operations) {
     const { step, params } = operation;
     if (operation.kind === "bias") {
-      const { method, module, layer, shapes } = step;
+      const { method, module, layer } = step;
       const own: Record<string, Tensor> = {};
       for (const [name, tensor] of Object.entries(params))
-        own[name] = sliceParam(tensor, shapes[name], "out", start, end);
-      const shift = method.bias?.add({ ...layer, out: end - start }, own, module.options);
-      if (shift !== undefined) now = computed(add(now, shift), step);
+        own[name] = sliceParam(tensor, operation.shapes[name], "out", start, end);
+      const changed = method.bias?.change(now, { ...layer, out: end - start }, own, module.options);
+      if (changed !== undefined) now = computed(changed, step);
       continue;
     }
     const current = contiguousData(now) as Float64Array;
@@ -177,7 +177,7 @@ export function applyOperations(
 }
 
 function layerTile(
-  { step, params }: Pick<PreparedOperation, "step" | "params">,
+  { step, params, shapes }: Pick<PreparedOperation, "step" | "params" | "shapes">,
   base: Float64Array,
   start: number,
   end: number,
@@ -186,10 +186,10 @@ function layerTile(
   const axis = storedAxis(step.layer);
   const shape = sliceLayer(step.layer, start, end);
   const matrix = asMatrix(shape, base);
-  const layer = { ...shape, base: matrix, weight: current === base ? matrix : asMatrix(shape, current) };
+  const offset = axis === "out" ? { out: start, in: 0 } : { out: 0, in: start };
+  const layer = { ...shape, offset, base: matrix, weight: current === base ? matrix : asMatrix(shape, current) };
   const own: Record<string, Tensor> = {};
-  for (const [name, tensor] of Object.entries(params))
-    own[name] = sliceParam(tensor, step.shapes[name], axis, start, end);
+  for (const [name, tensor] of Object.entries(params)) own[name] = sliceParam(tensor, shapes[name], axis, start, end);
   return { layer, params: own };
 }
 

@@ -1,14 +1,82 @@
-import type { TensorInfo } from "@loomweight/checkpoint";
+import type { Checkpoint, TensorInfo } from "@loomweight/checkpoint";
 import { isFloat, LoomweightError, shapeMismatch } from "@loomweight/tensor";
-import { type ParamShape, paramShape } from "../define.ts";
+import { type LayerPlace, type ParamShape, paramShape } from "../define.ts";
 import { type LayerKind, type LayerShape, layerOf } from "../layer.ts";
 import type { AdaptedModule, Adapter } from "../peft/adapter.ts";
+import { inModuleOrder } from "./module-order.ts";
+import type { FoldStep } from "./plan.ts";
 
 /** What adapts one weight: the layer as the method sees it, and the shapes of its parameters. */
 export interface FittedModule {
   readonly module: AdaptedModule;
   readonly layer: LayerShape;
   readonly shapes: Readonly<Record<string, ParamShape>>;
+}
+
+/** Fits every module of an adapter, and finds the shared tensors that each uses. Throws as `fitModule`. */
+export function fitModules(
+  adapter: Adapter,
+  modules: readonly AdaptedModule[],
+  base: Checkpoint,
+  config: Readonly<Record<string, unknown>>,
+  weightOf: (path: string) => TensorInfo | undefined,
+): FoldStep[] {
+  const fitted = modules.map((module) => {
+    const info = weightOf(module.path) as TensorInfo;
+    return { ...fitModule(adapter, module, info, config.model_type), info };
+  });
+  let ordered: ReadonlyMap<string, LayerShape> | undefined;
+  const layersInOrder = () => {
+    const own = fitted.filter(({ module }) => module.method === adapter.method);
+    ordered ??= new Map(
+      inModuleOrder(
+        own.map(({ module }) => module.path),
+        adapter.location,
+      ).map((path) => [path, own.find(({ module }) => module.path === path)?.layer as LayerShape]),
+    );
+    return ordered;
+  };
+  return fitted.map(({ info, ...fit }) => {
+    const place = { path: fit.module.path, layersInOrder };
+    const shared = sharedOf(adapter, fit, place);
+    return { adapter, method: fit.module.method, ...fit, shared, place, weight: { base, info } };
+  });
+}
+
+function sharedOf(adapter: Adapter, { module, layer }: FittedModule, place: LayerPlace): Map<string, TensorInfo> {
+  const found = new Map<string, TensorInfo>();
+  const wanted = module.method.sharedParams?.(layer, module.options, place) ?? {};
+  for (const [param, shared] of Object.entries(wanted)) {
+    if (shared === undefined) continue;
+    const info = adapter.shared.get(shared.key);
+    if (info === undefined) {
+      if (shared.optional === true) continue;
+      throw new LoomweightError({
+        code: "MISSING_TENSOR",
+        problem: "the adapter lacks a tensor that its layers share",
+        file: adapter.location,
+        expected: `base_model.${shared.key}`,
+        found: [...adapter.shared.keys()].join(", ") || "no shared tensor",
+        fix: "The file is incomplete; save the adapter again.",
+      });
+    }
+    const fits =
+      info.shape.length === shared.shape.length &&
+      shared.shape.every((size, axis) => size === null || size === info.shape[axis]);
+    if (!fits) {
+      throw new LoomweightError({
+        code: "SHAPE_MISMATCH",
+        problem: "a tensor that layers share has another shape than the configuration asks for",
+        file: info.file,
+        tensor: info.name,
+        expected: `[${shared.shape.map((size) => size ?? "any").join(",")}]`,
+        found: `[${info.shape}]`,
+        fix: "The configuration and the weights belong to different adapters, or one of them was edited.",
+      });
+    }
+    found.set(param, info);
+  }
+  return found;
 }
 
 /** Models whose linear layers are GPT-2's Conv1D, stored [in, out]. */
@@ -51,15 +119,18 @@ export function fitModule(
 
 /** Kinds the module can be, most likely first. */
 function kindsOf(adapter: Adapter, module: AdaptedModule, weight: TensorInfo, modelType: unknown): LayerKind[] {
-  const { method, config } = adapter;
+  const { config } = adapter;
+  const { method } = module;
   const possible: LayerKind[] =
     module.kind !== undefined
       ? [module.kind]
-      : weight.shape.length > 2
-        ? ["convolution"]
-        : isTransposed(module.path, config.values.fan_in_fan_out === true, modelType)
-          ? ["transposedLinear", "linear"]
-          : ["linear", "transposedLinear"];
+      : weight.shape.length === 1
+        ? ["normalization"]
+        : weight.shape.length > 2
+          ? ["convolution"]
+          : isTransposed(module.path, config.values.fan_in_fan_out === true, modelType)
+            ? ["transposedLinear", "linear"]
+            : ["linear", "transposedLinear"];
   const supported = possible.filter((kind) => method.kinds.includes(kind));
   if (supported.length > 0) return supported;
   throw new LoomweightError({
@@ -78,22 +149,26 @@ function isTransposed(path: string, flag: boolean, modelType: unknown): boolean 
 }
 
 function fitAs(kind: LayerKind, adapter: Adapter, module: AdaptedModule, weight: TensorInfo): FittedModule {
-  const { method } = adapter;
+  const { method } = module;
   const layer = layerOf(kind, weight.shape, weight.name);
   const shapes: Record<string, ParamShape> = {};
-  for (const [name, shape] of Object.entries(method.params(layer, module.options)))
-    if (shape !== undefined) shapes[name] = shape;
+  const stored = new Map(
+    [...module.params].map(([name, { shape }]) => [name, module.parts?.get(name)?.shape ?? shape]),
+  );
+  for (const [name, shape] of Object.entries(method.params(layer, module.options, stored)))
+    if (shape !== undefined && (stored.has(name) || method.optional?.includes(name) !== true)) shapes[name] = shape;
   for (const [param, shape] of Object.entries(shapes)) {
     const info = module.params.get(param);
-    if (info === undefined) throw missingParam(adapter, module, param, kind);
+    const found = stored.get(param);
+    if (info === undefined || found === undefined) throw missingParam(adapter, module, param, kind);
     const expected = method.files.fileShape?.(param, layer, module.options) ?? paramShape(shape, layer);
-    if (expected.length === info.shape.length && expected.every((size, axis) => size === info.shape[axis])) continue;
+    if (expected.length === found.length && expected.every((size, axis) => size === found[axis])) continue;
     checkGroups(layer, info, expected);
     throw shapeMismatch({
       where: `${adapter.location} (${method.name})`,
       tensor: info.name,
-      expected: { from: describeExpectation(adapter, module, weight), shape: [...expected] },
-      got: { from: info.file, shape: info.shape },
+      expected: { from: describeExpectation(module, weight), shape: [...expected] },
+      got: { from: info.file, shape: [...found] },
       fix: "The adapter belongs to a base model of another size, or its configuration was edited.",
     });
   }
@@ -110,15 +185,15 @@ function fitAs(kind: LayerKind, adapter: Adapter, module: AdaptedModule, weight:
   return { module, layer, shapes };
 }
 
-function describeExpectation(adapter: Adapter, module: AdaptedModule, weight: TensorInfo): string {
-  const fields = Object.entries(adapter.method.files.optionFields)
+function describeExpectation(module: AdaptedModule, weight: TensorInfo): string {
+  const fields = Object.entries(module.method.files.optionFields)
     .filter(([option]) => typeof module.options[option] === "number")
     .map(([option, field]) => `${field} ${module.options[option]}`);
   return `the configuration (${fields.join(", ")}) with the base's weight [${weight.shape}]`;
 }
 
 function missingParam(adapter: Adapter, module: AdaptedModule, param: string, kind: LayerKind): LoomweightError {
-  const { suffixes } = adapter.method.files;
+  const { suffixes } = module.method.files;
   const names = Object.keys(suffixes).filter(
     (suffix) =>
       suffixes[suffix].param === param && (suffixes[suffix].kind === undefined || suffixes[suffix].kind === kind),

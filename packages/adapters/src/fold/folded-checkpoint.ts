@@ -12,6 +12,7 @@ import { openAdapter, type ReadAdapterOptions } from "../peft/read-adapter.ts";
 import { createBufferPool } from "./buffers.ts";
 import { createCodec } from "./codes.ts";
 import { type EvaluateOptions, evaluateRows, type PreparedTensor, prepareTensor } from "./evaluate.ts";
+import { createParamReader } from "./params.ts";
 import {
   elementsPerRow,
   type FoldBase,
@@ -38,6 +39,7 @@ export interface OpenFoldedOptions extends FoldPlanOptions, FoldedCheckpointOpti
 export function foldedCheckpoint(plan: FoldPlan, options: FoldedCheckpointOptions = {}): Checkpoint {
   const kernels = createKernels({ bytes: kernelBytes });
   const codec = createCodec(kernels);
+  const reader = createParamReader(codec);
   const buffers = createBufferPool();
   const prepared = new Map<string, Promise<PreparedTensor>>();
   const label = `${plan.base.location} + ${plan.adapters.map(({ location }) => location).join(" + ")}`;
@@ -61,7 +63,7 @@ export function foldedCheckpoint(plan: FoldPlan, options: FoldedCheckpointOption
       return known;
     }
     // No signal of one reader: others may wait for the same parameters.
-    const made = prepareTensor(tensor, codec, options);
+    const made = prepareTensor(tensor, reader, options);
     prepared.set(tensor.name, made);
     made.catch(() => prepared.delete(tensor.name));
     for (const name of [...prepared.keys()].slice(0, -keptTensors)) prepared.delete(name);

@@ -1,9 +1,9 @@
 import type { Checkpoint, TensorInfo } from "@loomweight/checkpoint";
 import { type DType, elementCount, isFloat, LoomweightError, shapeMismatch } from "@loomweight/tensor";
-import type { AdapterMethod, ParamShape } from "../define.ts";
+import type { AdapterMethod, LayerPlace, ParamShape } from "../define.ts";
 import { type LayerShape, storedAxis } from "../layer.ts";
 import type { AdaptedModule, Adapter } from "../peft/adapter.ts";
-import { fitModule } from "./fit.ts";
+import { fitModules } from "./fit.ts";
 import { mapPaths, type PathMap } from "./locate.ts";
 
 /** A method at work on one tensor. */
@@ -13,6 +13,11 @@ export interface FoldStep {
   readonly module: AdaptedModule;
   readonly layer: LayerShape;
   readonly shapes: Readonly<Record<string, ParamShape>>;
+  /** Tensors that layers share, by the parameter that this one knows them as. */
+  readonly shared: ReadonlyMap<string, TensorInfo>;
+  readonly place: LayerPlace;
+  /** The base's tensor. */
+  readonly weight: { readonly base: Checkpoint; readonly info: TensorInfo };
 }
 
 /** What happens to a tensor, in order. */
@@ -99,27 +104,30 @@ export function planFold(base: FoldBase, adapters: readonly Adapter[], options: 
         );
       }
     }
-    for (const module of adapter.modules.values()) {
+    for (const step of fitModules(adapter, modulesOf(checkpoint, adapter, paths), checkpoint, config, (path) =>
+      weightOf(paths.toBase(path)),
+    )) {
+      const { layer, method, module, shapes, weight } = step;
       const path = paths.toBase(module.path);
-      const weight = weightOf(path) as TensorInfo;
-      const { layer, shapes } = fitModule(adapter, module, weight, config.model_type);
-      const step: FoldStep = { adapter, method: adapter.method, module, layer, shapes };
-      if (adapter.method.weight === undefined) {
+      if (method.weight === undefined && method.bias === undefined) {
         throw new LoomweightError({
           code: "UNSUPPORTED_ADAPTER",
-          problem: `${adapter.method.name} has no form as a weight and cannot be folded`,
+          problem: `${method.name} has no form as a weight and cannot be folded`,
           file: adapter.location,
         });
       }
-      addOperation(weight.name, { kind: "weight", step });
-      if (weight === embedding) {
-        warnings.push(
-          `${adapter.location}: "${weight.name}" serves as input embedding and as output head; the adapter of "${module.path}" changes both once folded`,
-        );
+      if (method.weight !== undefined) {
+        addOperation(weight.info.name, { kind: "weight", step });
+        if (weight.info === embedding) {
+          warnings.push(
+            `${adapter.location}: "${weight.info.name}" serves as input embedding and as output head; the adapter of "${module.path}" changes both once folded`,
+          );
+        }
       }
-      const { bias } = adapter.method;
+      const { bias } = method;
       if (bias?.needs.every((param) => Object.hasOwn(shapes, param))) {
-        addOperation(biasOf(checkpoint, adapter, path, layer).name, { kind: "bias", step });
+        const found = biasOf(checkpoint, adapter, path, layer, bias.missing === "skip");
+        if (found !== undefined) addOperation(found.name, { kind: "bias", step });
       }
     }
     warnings.push(...missedTargets(checkpoint, adapter, paths), ...otherBase(checkpoint, config, adapter));
@@ -199,12 +207,19 @@ function addReplacement(
   });
 }
 
-function biasOf(base: Checkpoint, adapter: Adapter, path: string, layer: LayerShape): TensorInfo {
+function biasOf(
+  base: Checkpoint,
+  adapter: Adapter,
+  path: string,
+  layer: LayerShape,
+  skip: boolean,
+): TensorInfo | undefined {
   const bias = base.tensors.get(`${path}.bias`);
   if (bias === undefined) {
+    if (skip) return undefined;
     throw new LoomweightError({
       code: "MISSING_TENSOR",
-      problem: `the adapter adds to the bias of "${path}", which the base model does not have`,
+      problem: `the adapter changes the bias of "${path}", which the base model does not have`,
       file: adapter.location,
       expected: `"${path}.bias" in ${base.location}`,
     });
@@ -218,8 +233,30 @@ function biasOf(base: Checkpoint, adapter: Adapter, path: string, layer: LayerSh
   });
 }
 
+/** The adapted modules: those of the file, or all that its target fields select in the base. */
+function modulesOf(base: Checkpoint, adapter: Adapter, paths: PathMap): AdaptedModule[] {
+  const modules = [...adapter.modules.values()];
+  if (adapter.implied === undefined) return modules;
+  for (const { name, shape } of base.tensors.values()) {
+    if (shape.length < 2 || !name.endsWith(".weight")) continue;
+    const path = paths.fromBase(name.slice(0, -".weight".length));
+    if (path === undefined || adapter.modules.has(path) || !adapter.targets.isTarget(path)) continue;
+    const options = adapter.implied.optionsOf(path);
+    modules.push({ path, method: adapter.method, kind: undefined, options, params: new Map() });
+  }
+  if (modules.length > 0) return modules;
+  throw new LoomweightError({
+    code: "UNKNOWN_TENSOR",
+    problem: "the adapter changes no module of this base model",
+    file: adapter.location,
+    expected: `a module of target_modules: ${adapter.targets.entries.slice(0, 8).join(", ").slice(0, 300)}`,
+    fix: "The adapter belongs to another base model.",
+  });
+}
+
 /** Modules that the configuration selects and the file lacks: PEFT leaves them as they are, and so does folding. */
 function missedTargets(base: Checkpoint, adapter: Adapter, paths: PathMap): string[] {
+  if (adapter.implied !== undefined || adapter.targets.entries.length === 0) return [];
   const missed: string[] = [];
   for (const { name, shape } of base.tensors.values()) {
     if (shape.length < 2 || !name.endsWith(".weight")) continue;

@@ -41,7 +41,11 @@ export const lora = defineAdapter({
     return add(layer.forward(x), mul(shifted, lowRankScale(options)));
   },
   weight: (layer, { A, B }, options) => addLowRank(layer.weight, { A, B }, lowRankScale(options)),
-  bias: { needs: ["outputBias"], add: (_layer, { outputBias }, options) => mul(outputBias, lowRankScale(options)) },
+  bias: {
+    needs: ["outputBias"],
+    change: (bias, _layer, { outputBias }, options) => add(bias, mul(outputBias, lowRankScale(options))),
+  },
+  additive: true,
   tiling: () => ({ out: 1, in: 1 }),
   files: {
     peftTypes: ["LORA"],

@@ -1,4 +1,5 @@
 import type { OptionSpecs, OptionValues } from "@loomweight/tensor";
+import type { AdapterMethod } from "../define.ts";
 import type { LayerKind, LayerShape } from "../layer.ts";
 
 /** A value of adapter_config.json. */
@@ -18,10 +19,15 @@ export interface ConfigField {
   readonly what?: string;
 }
 
-/** One tensor of an adapted module: which parameter it is, and for which kinds of layer only. */
+/**
+ * One tensor of an adapted module: which parameter it is, and for which kinds of layer only. A `#` in a suffix stands
+ * for a number, which takes the place of the `#` in the parameter's name.
+ */
 export interface KeySuffix<P extends string> {
-  readonly param: P;
+  readonly param: P | `${string}#${string}`;
   readonly kind?: LayerKind;
+  /** Holds whole numbers (or numbers that are whole): handed on as int64. */
+  readonly integer?: boolean;
 }
 
 /** How a method is stored in PEFT's files. */
@@ -44,6 +50,16 @@ export interface PeftFormat<S extends OptionSpecs = OptionSpecs, P extends strin
   readonly patterns?: Readonly<Record<string, string>>;
   /** Key suffixes after `base_model.model.<module>.`; of several for one parameter the first is written. */
   readonly suffixes: Readonly<Record<string, KeySuffix<P>>>;
+  /** Options of one module beyond the patterns, by its path. Throws as `readOptions`. */
+  moduleOptions?(config: PeftConfig, path: string, file: string): Readonly<Record<string, unknown>>;
+  /** Keys after `base_model.` of tensors that layers share; `#` stands for a number, `*` for any rest. */
+  readonly shared?: readonly string[];
+  /** Where adapted modules are named: by the tensors of the file (default), or by the target fields alone. */
+  readonly modules?: "file" | "targets";
+  /** The target fields, where this type fills them from others or lets the file decide (`null` for target_modules). */
+  readTargets?(config: PeftConfig): PeftConfig;
+  /** Methods whose tensors may stand in the same file; their modules need not be targets. */
+  readonly companions?: readonly AdapterMethod[];
   /** Shape in the file, where it is not the parameter's own. Same elements in the same order. */
   fileShape?(param: P, layer: LayerShape, options: OptionValues<S>): readonly number[] | undefined;
   /** Values of `bias` that store the biases of adapted modules only. */

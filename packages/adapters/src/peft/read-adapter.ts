@@ -12,7 +12,7 @@ import type { AdapterMethod } from "../define.ts";
 import type { LayerKind } from "../layer.ts";
 import type { AdaptedModule, Adapter } from "./adapter.ts";
 import { type AdapterConfig, checkAdapterConfig } from "./config.ts";
-import type { PeftConfig } from "./format.ts";
+import type { KeySuffix, PeftConfig } from "./format.ts";
 import { readPatterns, readTargets, type Targets } from "./targets.ts";
 
 /** In front of every key of an adapter's file. */
@@ -95,6 +95,7 @@ function missingFile(files: FileSet, name: string): LoomweightError {
 }
 
 interface Draft {
+  readonly method: AdapterMethod;
   kind: LayerKind | undefined;
   params: Map<string, TensorInfo>;
 }
@@ -102,18 +103,25 @@ interface Draft {
 function describeAdapter(config: AdapterConfig, file: string, checkpoint: Checkpoint, location: string): Adapter {
   const { method, values } = config;
   const format = method.files;
-  const targets = readTargets(values, file, format.biasOfAdapted);
+  const targetFields = format.readTargets === undefined ? values : { ...values, ...format.readTargets(values) };
+  const targets = readTargets(targetFields, file, format.biasOfAdapted, format.readTargets !== undefined);
   const drafts = new Map<string, Draft>();
   const replacements = new Map<string, TensorInfo>();
+  const shared = new Map<string, TensorInfo>();
   const ignored: string[] = [];
 
   for (const info of checkpoint.tensors.values()) {
     const key = info.name;
+    const common = sharedKey(key, format.shared);
+    if (common !== undefined) {
+      shared.set(common, info);
+      continue;
+    }
     if (!key.startsWith(keyPrefix)) throw unknownKey(info, config, targets, undefined);
     const path = key.slice(keyPrefix.length);
     const part = paramOf(path, method);
     if (part !== undefined) {
-      if (!targets.isTarget(part.module)) throw untargeted(info, part.module, targets, file);
+      if (part.method === method && !targets.isTarget(part.module)) throw untargeted(info, part.module, targets, file);
       addParam(drafts, part, info);
       continue;
     }
@@ -128,8 +136,18 @@ function describeAdapter(config: AdapterConfig, file: string, checkpoint: Checkp
     replacements.set(replaced, info);
   }
 
-  const modules = describeModules(drafts, config, file);
-  if (modules.size === 0 && replacements.size === 0) {
+  const optionsOf = new Map<AdapterMethod, (path: string) => OptionValues<OptionSpecs>>();
+  for (const each of [method, ...(format.companions ?? [])]) {
+    if (each === method || [...drafts.values()].some((draft) => draft.method === each))
+      optionsOf.set(each, moduleOptions(each, values, file));
+  }
+  const modules = new Map<string, AdaptedModule>();
+  for (const [path, { method: own, kind, params }] of drafts) {
+    const read = optionsOf.get(own) as (path: string) => OptionValues<OptionSpecs>;
+    modules.set(path, { path, method: own, kind, options: read(path), params });
+  }
+  const implied = format.modules === "targets";
+  if (modules.size === 0 && replacements.size === 0 && !(implied && shared.size > 0)) {
     throw new LoomweightError({
       code: "EMPTY_ADAPTER",
       problem: "the adapter's file holds no tensors",
@@ -137,13 +155,45 @@ function describeAdapter(config: AdapterConfig, file: string, checkpoint: Checkp
     });
   }
   const warnings = [...config.warnings];
-  if (targets.entries.length > 0 && !isPatternTarget(values)) {
+  if (targets.entries.length > 0 && !isPatternTarget(targetFields) && !implied) {
     const known = endings(modules.keys());
     const unused = targets.entries.filter((entry) => !known.has(entry));
     if (unused.length > 0)
       warnings.push(`${file}: target_modules ${unused.slice(0, 5).join(", ")} match no tensor of the adapter`);
   }
-  return { location, config, method, targets, modules, replacements, ignored, checkpoint, warnings };
+  return {
+    location,
+    config,
+    method,
+    targets,
+    modules,
+    implied: implied ? { optionsOf: optionsOf.get(method) as (path: string) => OptionValues<OptionSpecs> } : undefined,
+    shared,
+    replacements,
+    ignored,
+    checkpoint,
+    warnings,
+  };
+}
+
+/** What follows `base_model.` where a key is one of the type's shared tensors. */
+function sharedKey(key: string, names: readonly string[] = []): string | undefined {
+  if (names.length === 0 || !key.startsWith("base_model.")) return undefined;
+  const rest = key.slice("base_model.".length);
+  return names.some((name) => numberIn(name.replace(/\*$/, ""), rest, name.endsWith("*")) !== undefined)
+    ? rest
+    : undefined;
+}
+
+/** The number that stands for a pattern's `#`; "" where it has none, undefined where the text is not of that form. */
+function numberIn(pattern: string, text: string, open = false): string | undefined {
+  const at = pattern.indexOf("#");
+  if (at < 0) return (open ? text.startsWith(pattern) : text === pattern) ? "" : undefined;
+  const [before, after] = [pattern.slice(0, at), pattern.slice(at + 1)];
+  const number = text.startsWith(before) ? /^\d{1,6}/.exec(text.slice(at))?.[0] : undefined;
+  if (number === undefined) return undefined;
+  const rest = text.slice(at + number.length);
+  return (open ? rest.startsWith(after) : rest === after) ? number : undefined;
 }
 
 /** Every path and every end of it that begins after a dot. */
@@ -164,27 +214,39 @@ function isPatternTarget(values: PeftConfig): boolean {
 }
 
 interface KeyPart {
+  readonly method: AdapterMethod;
   readonly module: string;
   readonly param: string;
-  readonly kind: LayerKind | undefined;
+  readonly suffix: KeySuffix<string>;
 }
 
-/** The module and parameter of a key, by the method's suffixes; the longest suffix counts. */
-function paramOf(path: string, method: AdapterMethod): KeyPart | undefined {
+/** The module and parameter of a key, by the suffixes of the method and its companions; the longest suffix counts. */
+function paramOf(path: string, main: AdapterMethod): KeyPart | undefined {
   let found: (KeyPart & { length: number }) | undefined;
-  for (const [suffix, { param, kind }] of Object.entries(method.files.suffixes)) {
-    if (!path.endsWith(`.${suffix}`) || (found !== undefined && found.length >= suffix.length)) continue;
-    found = { module: path.slice(0, -suffix.length - 1), param, kind, length: suffix.length };
+  const parts = path.split(".");
+  for (const method of [main, ...(main.files.companions ?? [])]) {
+    for (const [name, suffix] of Object.entries(method.files.suffixes)) {
+      const count = name.split(".").length;
+      if (count >= parts.length) continue;
+      const tail = parts.slice(-count).join(".");
+      const number = numberIn(name, tail);
+      if (number === undefined || (found !== undefined && found.length >= tail.length)) continue;
+      const param = number === "" ? suffix.param : suffix.param.replace("#", number);
+      found = { method, module: parts.slice(0, -count).join("."), param, suffix, length: tail.length };
+    }
   }
   return found;
 }
 
-function addParam(drafts: Map<string, Draft>, { module, param, kind }: KeyPart, info: TensorInfo): void {
-  if (!isFloat(info.dtype)) throw wrongDType(info);
-  const draft = drafts.get(module) ?? { kind: undefined, params: new Map<string, TensorInfo>() };
+function addParam(drafts: Map<string, Draft>, { method, module, param, suffix }: KeyPart, info: TensorInfo): void {
+  if (suffix.integer === true) {
+    if (!isFloat(info.dtype) && !isInteger(info.dtype)) throw wrongDType(info, "whole numbers");
+  } else if (!isFloat(info.dtype)) throw wrongDType(info);
+  const draft = drafts.get(module) ?? { method, kind: undefined, params: new Map<string, TensorInfo>() };
+  if (draft.method !== method) throw twice(info, `the module ${module} (${draft.method.name} and ${method.name})`);
   drafts.set(module, draft);
   if (draft.params.has(param)) throw twice(info, `${module} ${param}`);
-  if (kind !== undefined) draft.kind = kind;
+  if (suffix.kind !== undefined) draft.kind = suffix.kind;
   draft.params.set(param, info);
 }
 
@@ -199,40 +261,37 @@ function replacedTensor(path: string, targets: Targets): string | undefined {
   return /(^|\.)(embed_tokens|lm_head)\.weight$/.test(path) ? path : undefined;
 }
 
-function describeModules(
-  drafts: ReadonlyMap<string, Draft>,
-  config: AdapterConfig,
+/** The options of a module by its path: those of the whole file, what patterns replace, what the method adds. */
+function moduleOptions(
+  method: AdapterMethod,
+  values: PeftConfig,
   file: string,
-): Map<string, AdaptedModule> {
-  const { method, values } = config;
-  const fields = method.files.optionFields;
+): (path: string) => OptionValues<OptionSpecs> {
+  const format = method.files;
+  const fields = format.optionFields;
   const raw: Record<string, unknown> = {};
   for (const [option, field] of Object.entries(fields)) raw[option] = values[field];
-  Object.assign(raw, method.files.readOptions?.(values, file));
-  const patterns = Object.entries(method.files.patterns ?? {}).map(([field, option]) => ({
+  Object.assign(raw, format.readOptions?.(values, file));
+  const patterns = Object.entries(format.patterns ?? {}).map(([field, option]) => ({
     field,
     option,
     find: readPatterns(values[field], field, file),
   }));
   const fieldOf = (option: string) => fields[option] ?? option;
   const whole = checkOptions(method, raw, file, fieldOf);
-  const modules = new Map<string, AdaptedModule>();
-  for (const [path, { kind, params }] of drafts) {
-    let options = whole;
+  return (path) => {
     const own = patterns.flatMap(({ field, option, find }) => {
       const value = find(path);
       return value === undefined || value === null ? [] : [{ field, option, value }];
     });
-    if (own.length > 0) {
-      const replaced = { ...raw, ...Object.fromEntries(own.map(({ option, value }) => [option, value])) };
-      options = checkOptions(method, replaced, file, (option) => {
-        const pattern = own.find((each) => each.option === option);
-        return pattern === undefined ? fieldOf(option) : `${pattern.field} (${path})`;
-      });
-    }
-    modules.set(path, { path, kind, options, params });
-  }
-  return modules;
+    const more = format.moduleOptions?.(values, path, file);
+    if (own.length === 0 && more === undefined) return whole;
+    const replaced = { ...raw, ...Object.fromEntries(own.map(({ option, value }) => [option, value])), ...more };
+    return checkOptions(method, replaced, file, (option) => {
+      const pattern = own.find((each) => each.option === option);
+      return pattern === undefined ? fieldOf(option) : `${pattern.field} (${path})`;
+    });
+  };
 }
 
 function checkOptions(
@@ -250,13 +309,20 @@ function checkOptions(
   }
 }
 
-function wrongDType(info: TensorInfo): LoomweightError {
+function isInteger(dtype: string): boolean {
+  return /^u?int\d+$/.test(dtype);
+}
+
+function wrongDType(info: TensorInfo, wanted = "floating-point numbers"): LoomweightError {
   return new LoomweightError({
     code: "UNSUPPORTED_DTYPE",
-    problem: "an adapter's tensors are floating-point numbers",
+    problem:
+      wanted === "floating-point numbers"
+        ? "an adapter's tensors are floating-point numbers"
+        : `this tensor of an adapter holds ${wanted}`,
     file: info.file,
     tensor: info.name,
-    expected: "float32, bfloat16, float16 or float64",
+    expected: wanted === "floating-point numbers" ? "float32, bfloat16, float16 or float64" : "an integer dtype",
     found: info.dtype,
   });
 }
@@ -295,13 +361,6 @@ function unknownKey(
       problem: `a key of a ${type} adapter begins with "${keyPrefix}"`,
       ...place,
       fix: "Files of other tools (kohya, diffusers, mlx) have other names; convert them to PEFT's first.",
-    });
-  }
-  if (path.includes(".token_adapter.") || path.endsWith(".trainable_tokens_delta")) {
-    return new LoomweightError({
-      code: "UNSUPPORTED_ADAPTER",
-      problem: "trainable tokens are not supported yet",
-      ...place,
     });
   }
   const suffixes = Object.keys(config.method.files.suffixes);

@@ -23,8 +23,16 @@ const headsOfTasks: Readonly<Record<string, readonly string[]>> = {
   QUESTION_ANS: ["qa_outputs"],
 };
 
-/** Reads the target fields of a checked configuration. Throws `INVALID_OPTION` and what patterns throw. */
-export function readTargets(config: PeftConfig, file: string, biasOfAdapted: readonly string[]): Targets {
+/**
+ * Reads the target fields of a checked configuration. `fileDecides`: without target_modules every module of which the
+ * file holds tensors is a target. Throws `INVALID_OPTION` and what patterns throw.
+ */
+export function readTargets(
+  config: PeftConfig,
+  file: string,
+  biasOfAdapted: readonly string[],
+  fileDecides = false,
+): Targets {
   const targets = names(config.target_modules, "target_modules", file, true);
   const excluded = names(config.exclude_modules, "exclude_modules", file, true);
   const saved = names(config.modules_to_save, "modules_to_save", file, false);
@@ -35,7 +43,8 @@ export function readTargets(config: PeftConfig, file: string, biasOfAdapted: rea
   const savedNames = [...((saved as readonly string[] | undefined) ?? []), ...heads];
   const layers = layerIndexes(config.layers_to_transform, file);
   const layerNames = names(config.layers_pattern, "layers_pattern", file, true);
-  if (targets === undefined || targets.length === 0) {
+  const open = fileDecides && targets === undefined;
+  if (!open && (targets === undefined || targets.length === 0)) {
     throw new LoomweightError({
       code: "MISSING_OPTION",
       problem: "the adapter does not say which modules it adapts",
@@ -57,13 +66,13 @@ export function readTargets(config: PeftConfig, file: string, biasOfAdapted: rea
       fix: "List the modules by name.",
     });
   }
-  const targeted = matcher(targets, "target_modules", file);
+  const targeted = targets === undefined ? () => true : matcher(targets, "target_modules", file);
   const refused = matcher(excluded ?? [], "exclude_modules", file);
   const inLayer = layerMatcher(layers, layerNames);
   return {
     isTarget: (path) => targeted(path) && !refused(path) && inLayer(path) && !savedAbove(path, savedNames),
     isSaved: (path) => savedAbove(path, savedNames),
-    entries: typeof targets === "string" ? [targets] : targets,
+    entries: targets === undefined ? [] : typeof targets === "string" ? [targets] : targets,
     bias: readBias(config.bias, file, biasOfAdapted),
   };
 }
