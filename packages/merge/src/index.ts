@@ -1,7 +1,22 @@
 export { type AdapterTensors, averageAdapters } from "./adapters/average-adapters.ts";
+export { type CombinedAdapter, combineAdapters, type WeightedAdapter } from "./adapters/combine-adapters.ts";
+export type { MajoritySign } from "./adapters/combine-elements.ts";
+export {
+  type Combination,
+  type CombinedUpdate,
+  type CombineOptions,
+  combinations,
+  combineLowRank,
+} from "./adapters/combine-low-rank.ts";
 export { type LowRankUpdate, lowRankSum } from "./adapters/low-rank-sum.ts";
 export { type MeasuredAdapter, metricsWeightedAverage } from "./adapters/mwa.ts";
 export { lossAtStep, readTrainerState, type TrainerState } from "./adapters/trainer-state.ts";
+export {
+  type TruncatedUpdate,
+  type TruncateOptions,
+  truncateDelta,
+  truncateLowRank,
+} from "./adapters/truncate-low-rank.ts";
 export { checkpointSource } from "./checkpoint-source.ts";
 export { signConsensusMean, type WeightedTaskVector, weightedMean } from "./consensus.ts";
 export { continualAverage, continualTaskArithmetic } from "./continual/baselines.ts";

@@ -14,6 +14,26 @@ export interface LowRankUpdate {
  * each scaled by w · scaling. float64. Throws `SHAPE_MISMATCH`.
  */
 export function lowRankSum(updates: readonly LowRankUpdate[], weights: ArrayLike<number>): LowRankUpdate {
+  const { out: rows, in: columns } = requireSameLayer(updates);
+  const rank = updates.reduce((sum, { a }) => sum + a.shape[0], 0);
+  const a = new Float64Array(rank * columns);
+  const b = new Float64Array(rows * rank);
+  let at = 0;
+  for (const [index, update] of updates.entries()) {
+    const own = update.a.shape[0];
+    a.set(toFloat64(update.a), at * columns);
+    const values = toFloat64(update.b);
+    const factor = weights[index] * update.scaling;
+    for (let row = 0; row < rows; row++) {
+      for (let k = 0; k < own; k++) b[row * rank + at + k] = factor * values[row * own + k];
+    }
+    at += own;
+  }
+  return { a: fromFloat64(a, [rank, columns]), b: fromFloat64(b, [rows, rank]), scaling: 1 };
+}
+
+/** The layer's size that the factors agree on; 0 by 0 for none. Throws `SHAPE_MISMATCH`. */
+export function requireSameLayer(updates: readonly LowRankUpdate[]): { readonly out: number; readonly in: number } {
   const [columns, rows] = [updates[0]?.a.shape[1] ?? 0, updates[0]?.b.shape[0] ?? 0];
   for (const { a, b } of updates) {
     if (
@@ -32,19 +52,5 @@ export function lowRankSum(updates: readonly LowRankUpdate[], weights: ArrayLike
       found: `A [${a.shape}] and B [${b.shape}]`,
     });
   }
-  const rank = updates.reduce((sum, { a }) => sum + a.shape[0], 0);
-  const a = new Float64Array(rank * columns);
-  const b = new Float64Array(rows * rank);
-  let at = 0;
-  for (const [index, update] of updates.entries()) {
-    const own = update.a.shape[0];
-    a.set(toFloat64(update.a), at * columns);
-    const values = toFloat64(update.b);
-    const factor = weights[index] * update.scaling;
-    for (let row = 0; row < rows; row++) {
-      for (let k = 0; k < own; k++) b[row * rank + at + k] = factor * values[row * own + k];
-    }
-    at += own;
-  }
-  return { a: fromFloat64(a, [rank, columns]), b: fromFloat64(b, [rows, rank]), scaling: 1 };
+  return { out: rows, in: columns };
 }
