@@ -190,6 +190,8 @@ export interface AdapterMethod<S extends OptionSpecs = OptionSpecs, P extends st
     readonly needs: readonly NoInfer<P>[];
     /** A layer without bias: `refuse` (default) or `skip`, where the method says nothing about one that is not there. */
     readonly missing?: "refuse" | "skip";
+    /** The same where it depends on the options. */
+    missingFor?(options: OptionValues<NoInfer<S>>): "refuse" | "skip";
     change(bias: Value, layer: LayerShape, params: Params<NoInfer<P>>, options: OptionValues<NoInfer<S>>): Value;
   };
   tiling?(layer: LayerShape, options: OptionValues<NoInfer<S>>): Tiling;

@@ -2,6 +2,7 @@
 export { adapterTune } from "./methods/adaptertune.ts";
 export { adaptFormer } from "./methods/adaptformer.ts";
 export { dora } from "./methods/dora.ts";
+export { hydra } from "./methods/hydra.ts";
 export { lora } from "./methods/lora.ts";
 export { miss } from "./methods/miss.ts";
 // methods:end

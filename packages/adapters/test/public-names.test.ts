@@ -22,6 +22,7 @@ test("the public names are these", () => {
     "elbow",
     "foldAdapters",
     "foldedCheckpoint",
+    "hydra",
     "layerOf",
     "lora",
     "lowRankScale",

@@ -126,7 +126,8 @@ export function planFold(base: FoldBase, adapters: readonly Adapter[], options: 
       }
       const { bias } = method;
       if (bias?.needs.every((param) => Object.hasOwn(shapes, param))) {
-        const found = biasOf(checkpoint, adapter, path, layer, bias.missing === "skip");
+        const missing = bias.missingFor?.(module.options) ?? bias.missing;
+        const found = biasOf(checkpoint, adapter, path, layer, missing === "skip");
         if (found !== undefined) addOperation(found.name, { kind: "bias", step });
       }
     }

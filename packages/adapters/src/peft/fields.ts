@@ -74,3 +74,14 @@ export const missFields: Readonly<Record<string, ConfigField>> = {
   miss_dropout: note(0, { float: true }),
   r: option(64),
 };
+
+/** Fields of `HYDRA`, a type of ours: PEFT has none. */
+export const hydraFields: Readonly<Record<string, ConfigField>> = {
+  branch_bias: option(true),
+  hydra_dropout: option(0, { float: true }),
+  init_weights: option("xavier"),
+  learnable_scale: option(false),
+  r_parallel: option(2),
+  r_sequential: option(2),
+  scale: option(1, { float: true }),
+};
