@@ -75,14 +75,13 @@ export function lazyFrom(
       const wanted = dtype === undefined ? tensor : castTensor(tensor, dtype);
       return transpose ? transposedView(wanted) : wanted;
     },
-    ...(transpose &&
-      canStream(info, false, dtype ?? info.dtype) && {
-        columns: {
-          stored: info.dtype,
-          stream: (as) =>
-            streamTensor(checkpoint, info, { transpose: false, dtype: as, scratch: scratch ?? createScratch() }),
-        },
-      }),
+    ...(canStream(info, false, dtype ?? info.dtype) && {
+      [transpose ? "columns" : "elements"]: {
+        stored: info.dtype,
+        stream: (as: DType) =>
+          streamTensor(checkpoint, info, { transpose: false, dtype: as, scratch: scratch ?? createScratch() }),
+      },
+    }),
     ...(canStream(info, transpose, dtype ?? info.dtype) && {
       stream: () =>
         streamTensor(checkpoint, info, {

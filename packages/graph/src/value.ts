@@ -20,6 +20,11 @@ export interface LazyTensor {
    * of `dtype`, its own or `stored`, in parts that are valid until the next one is asked for.
    */
   readonly columns?: { readonly stored: DType; stream(dtype: DType): AsyncIterable<Uint8Array> };
+  /**
+   * Where the elements are kept in a narrower dtype than the tensor's: the same row-major elements as codes of `dtype`,
+   * its own or `stored`, in parts that are valid until the next one is asked for.
+   */
+  readonly elements?: { readonly stored: DType; stream(dtype: DType): AsyncIterable<Uint8Array> };
   /** What it was made from, for re-weighting, inspection and messages: checkpoint tensor names and what was done. */
   readonly origin?: { readonly tensors: readonly string[]; readonly transform?: string };
 }

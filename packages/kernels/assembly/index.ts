@@ -3,6 +3,7 @@ export * from "./elementwise";
 export * from "./gemm";
 export * from "./load";
 export * from "./quantize";
+export * from "./quantize-bytes";
 export * from "./random";
 export * from "./rank";
 export * from "./reduce";

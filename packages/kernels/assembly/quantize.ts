@@ -1,67 +1,9 @@
 // Weights in blocks along a row, as MatMulNBits takes them: range, scale, codes, and how far the codes are from the
 // weights, in one pass. src/plain/quantize.ts does the same. A block is widened to float32 in the VALUES area first.
 
-import { halfToFloat } from "./half";
 import { VALUES } from "./layout";
-
-const FLOAT32: i32 = 0;
-const FLOAT16: i32 = 1;
-const BFLOAT16: i32 = 2;
-
-// @ts-ignore: decorator
-@inline
-function one(dtype: i32, codes: usize, i: i32): f32 {
-  if (dtype == FLOAT32) return load<f32>(codes + ((<usize>i) << 2));
-  const code = <u32>load<u16>(codes + ((<usize>i) << 1));
-  if (dtype == BFLOAT16) return reinterpret<f32>(code << 16);
-  return f32x4.extract_lane(halfToFloat(i32x4.splat(<i32>code)), 0);
-}
-
-/** n values to VALUES, zeros up to the next multiple of 16. */
-// @ts-ignore: decorator
-@inline
-function widen(dtype: i32, codes: usize, n: i32): void {
-  const whole = n & ~15;
-  const zero = i32x4.splat(0);
-  let to = VALUES;
-  if (dtype == FLOAT32) {
-    for (let i = 0; i < whole; i += 4) {
-      v128.store(to, v128.load(codes + ((<usize>i) << 2)));
-      to += 16;
-    }
-  } else {
-    for (let i = 0; i < whole; i += 8) {
-      const c = v128.load(codes + ((<usize>i) << 1));
-      if (dtype == BFLOAT16) {
-        v128.store(to, i16x8.shuffle(zero, c, 0, 8, 1, 9, 2, 10, 3, 11));
-        v128.store(to, i16x8.shuffle(zero, c, 4, 12, 5, 13, 6, 14, 7, 15), 16);
-      } else {
-        v128.store(to, halfToFloat(i32x4.extend_low_i16x8_u(c)));
-        v128.store(to, halfToFloat(i32x4.extend_high_i16x8_u(c)), 16);
-      }
-      to += 32;
-    }
-  }
-  if (whole == n) return;
-  for (let i = whole; i < n; i++) {
-    store<f32>(to, one(dtype, codes, i));
-    to += 4;
-  }
-  for (let i = n; (i & 15) != 0; i++) {
-    store<f32>(to, 0);
-    to += 4;
-  }
-}
-
-/** The float16 nearest to x, ties to even, as a float32. */
-function toHalf(x: f32): f32 {
-  const size = <f64>abs(x);
-  if (size >= 65520) return x > 0 ? <f32>Infinity : -<f32>Infinity;
-  const exponent = <i32>((reinterpret<u64>(size) >> 52) & 2047) - 1023;
-  const quantum = reinterpret<f64>((<u64>(max(exponent, -14) - 10 + 1023)) << 52);
-  const magic: f64 = 6755399441055744;
-  return <f32>((<f64>x / quantum + magic - magic) * quantum);
-}
+import { addNoise, beginNoise, endNoise, RESTORED } from "./noise";
+import { BFLOAT16, FLOAT16, FLOAT32, toHalf, widen } from "./widen";
 
 /** Sixteen codes, each a byte, at `out` in `bits` each. */
 // @ts-ignore: decorator
@@ -91,12 +33,16 @@ function codesOf(at: usize, inverse: v128, offset: v128): v128 {
   return i32x4.trunc_sat_f32x4_s(f32x4.add(f32x4.mul(v128.load(at), inverse), offset));
 }
 
+/** What codes stand for. */
 // @ts-ignore: decorator
 @inline
-function lanes(a: v128, b: v128): f64 {
-  const sum = f64x2.add(a, b);
-  return f64x2.extract_lane(sum, 0) + f64x2.extract_lane(sum, 1);
+function restored(code: v128, least: v128, most: v128, zeroPoints: v128, steps: v128): v128 {
+  const held = i32x4.min_s(i32x4.max_s(code, least), most);
+  return f32x4.mul(f32x4.sub(f32x4.convert_i32x4_s(held), zeroPoints), steps);
 }
+
+/** Sixteen bytes. */
+const SPARE_CODES: usize = VALUES + 8448;
 
 // @ts-ignore: decorator
 @inline
@@ -120,14 +66,10 @@ function blocks(
   const top = (1 << bits) - 1;
   const tops = i8x16.splat(<i8>top);
   const order = i8x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  let signal0 = f64x2.splat(0);
-  let signal1 = f64x2.splat(0);
-  let noise0 = f64x2.splat(0);
-  let noise1 = f64x2.splat(0);
   let farSignal: f64 = 0;
   let farNoise: f64 = 0;
   let farLargest: f64 = 0;
-  let largest64 = f64x2.splat(0);
+  if (measured) beginNoise();
   for (let row = 0; row < rows; row++) {
     for (let from = 0; from < length; from += blockSize) {
       const n = min(blockSize, length - from);
@@ -185,33 +127,24 @@ function blocks(
           putCodes(out, bytes, bits);
           out += <usize>(bits << 1);
           if (measured) {
-            for (let j: usize = 0; j < 4; j++) {
-              const code = j == 0 ? a : j == 1 ? b : j == 2 ? c : d;
-              const held = i32x4.min_s(i32x4.max_s(code, least), most);
-              const value = f32x4.mul(f32x4.sub(f32x4.convert_i32x4_s(held), zeroPoints), steps);
-              const v = v128.load(at + (j << 4));
-              const v0 = f64x2.promote_low_f32x4(v);
-              const v1 = f64x2.promote_low_f32x4(i32x4.shuffle(v, v, 2, 3, 2, 3));
-              const e0 = f64x2.sub(v0, f64x2.promote_low_f32x4(value));
-              const e1 = f64x2.sub(v1, f64x2.promote_low_f32x4(i32x4.shuffle(value, value, 2, 3, 2, 3)));
-              signal0 = f64x2.add(signal0, f64x2.mul(v0, v0));
-              signal1 = f64x2.add(signal1, f64x2.mul(v1, v1));
-              noise0 = f64x2.add(noise0, f64x2.mul(e0, e0));
-              noise1 = f64x2.add(noise1, f64x2.mul(e1, e1));
-              largest64 = f64x2.pmax(f64x2.pmax(largest64, f64x2.abs(e0)), f64x2.abs(e1));
-            }
+            const to = at + (RESTORED - VALUES);
+            v128.store(to, restored(a, least, most, zeroPoints, steps));
+            v128.store(to, restored(b, least, most, zeroPoints, steps), 16);
+            v128.store(to, restored(c, least, most, zeroPoints, steps), 32);
+            v128.store(to, restored(d, least, most, zeroPoints, steps), 48);
           }
         }
+        if (measured) addNoise(n);
       } else {
         // The inverse is infinite: zeros, for which 0 * infinity says nothing, take the zero point.
         for (let i = 0; i < n; i += 16) {
           let bytes = i8x16.splat(0);
-          store<u64>(VALUES + 2048, 0);
-          store<u64>(VALUES + 2056, 0);
+          store<u64>(SPARE_CODES, 0);
+          store<u64>(SPARE_CODES + 8, 0);
           for (let j = i; j < min(i + 16, n); j++) {
             const v = load<f32>(VALUES + ((<usize>j) << 2));
             const code: f32 = v == 0 ? zero : v > 0 == inverse > 0 ? <f32>top : 0;
-            store<u8>(VALUES + 2048 + <usize>(j - i), <u8>code);
+            store<u8>(SPARE_CODES + <usize>(j - i), <u8>code);
             if (measured) {
               const error = <f64>v - <f64>((code - zero) * scale);
               farSignal += <f64>v * <f64>v;
@@ -219,7 +152,7 @@ function blocks(
               farLargest = max(farLargest, abs(error));
             }
           }
-          bytes = v128.load(VALUES + 2048);
+          bytes = v128.load(SPARE_CODES);
           putCodes(out, bytes, bits);
           out += <usize>(bits << 1);
         }
@@ -227,12 +160,7 @@ function blocks(
       for (; out < packed; out++) store<u8>(out, 0);
     }
   }
-  if (measured) {
-    store<f64>(noise, load<f64>(noise) + (lanes(signal0, signal1) + farSignal));
-    store<f64>(noise + 8, load<f64>(noise + 8) + (lanes(noise0, noise1) + farNoise));
-    const most = max(f64x2.extract_lane(largest64, 0), f64x2.extract_lane(largest64, 1));
-    store<f64>(noise + 16, max(load<f64>(noise + 16), max(most, farLargest)));
-  }
+  if (measured) endNoise(noise, farSignal, farNoise, farLargest);
   return -1;
 }
 

@@ -1,6 +1,6 @@
 import { codeBytes } from "./dtypes.ts";
 import { LoomweightError } from "./errors.ts";
-import { type KernelDType, type KernelFunctions, rankScratchBytes } from "./kernels.ts";
+import { type CodedDType, type KernelDType, type KernelFunctions, rankScratchBytes } from "./kernels.ts";
 import { listLimit } from "./layout.ts";
 
 type Values = Float64Array;
@@ -93,6 +93,18 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
     if (!all.every((size) => Number.isSafeInteger(size) && size >= 0)) {
       refuse(kernel, "wrong size or stride", "whole numbers", `${all}`);
     }
+  };
+  /** Codes [rows, length] of a dtype that the quantizing kernels take. */
+  const weights = (kernel: string, dtype: CodedDType, view: Uint8Array, rows: number, length: number): void => {
+    if (dtype !== "float32" && dtype !== "float16" && dtype !== "bfloat16") {
+      refuse(kernel, "wrong dtype", "float32, float16 or bfloat16", String(dtype));
+    }
+    sizes(kernel, rows, length);
+    codes(kernel, dtype, view, rows * length);
+  };
+  const blockLength = (kernel: string, blockSize: number): void => {
+    if (blockSize >= 16 && blockSize <= 256 && blockSize % 16 === 0) return;
+    refuse(kernel, "wrong `blockSize`", "a multiple of 16, at most 256", String(blockSize));
   };
   /** At least as long as the last element of a [rows, columns] part needs. */
   const part = (kernel: string, name: string, view: Values, [rows, columns]: number[], [row, column]: number[]) => {
@@ -307,21 +319,65 @@ export function checked(raw: KernelFunctions, buffer: ArrayBuffer): KernelFuncti
       const kernel = "quantizeBlocks";
       const { packed, scales, zeroPoints } = out;
       const { bits, blockSize } = coding;
-      if (dtype !== "float32" && dtype !== "float16" && dtype !== "bfloat16") {
-        refuse(kernel, "wrong dtype", "float32, float16 or bfloat16", String(dtype));
-      }
       if (bits !== 2 && bits !== 4 && bits !== 8) refuse(kernel, "wrong `bits`", "2, 4 or 8", String(bits));
-      if (!(blockSize >= 16 && blockSize <= 256 && blockSize % 16 === 0)) {
-        refuse(kernel, "wrong `blockSize`", "a multiple of 16, at most 256", String(blockSize));
-      }
-      sizes(kernel, rows, length);
-      codes(kernel, dtype, source, rows * length);
+      blockLength(kernel, blockSize);
+      weights(kernel, dtype, source, rows, length);
       const blocks = rows * Math.ceil(length / blockSize);
       bytesOf(kernel, "packed", packed, (blocks * blockSize * bits) / 8);
       bytesOf(kernel, "scales", scales, 4 * blocks);
       if (zeroPoints) bytesOf(kernel, "zeroPoints", zeroPoints, blocks);
       if (noise) values(kernel, "noise", noise, 3);
       return raw.quantizeBlocks(out, dtype, source, [rows, length], coding, noise);
+    },
+    rangeRows(ranges, dtype, source, [rows, length]) {
+      const kernel = "rangeRows";
+      weights(kernel, dtype, source, rows, length);
+      bytesOf(kernel, "ranges", ranges, 8 * rows);
+      return raw.rangeRows(ranges, dtype, source, [rows, length]);
+    },
+    quantizeInt8(out, dtype, source, [rows, length], coding, noise) {
+      const kernel = "quantizeInt8";
+      weights(kernel, dtype, source, rows, length);
+      bytesOf(kernel, "out", out, rows * length);
+      const entries = coding.scales.length === 1 ? 1 : rows;
+      bytesOf(kernel, "scales", coding.scales, 4 * entries);
+      bytesOf(kernel, "zeroPoints", coding.zeroPoints, 4 * entries);
+      if (noise) values(kernel, "noise", noise, 3);
+      raw.quantizeInt8(out, dtype, source, [rows, length], coding, noise);
+    },
+    quantizeBlockBytes(out, dtype, source, [rows, length], options, noise) {
+      const kernel = "quantizeBlockBytes";
+      const { blockSize, rounding } = options;
+      blockLength(kernel, blockSize);
+      if (rounding !== "away" && rounding !== "even") {
+        refuse(kernel, "wrong `rounding`", "away or even", String(rounding));
+      }
+      weights(kernel, dtype, source, rows, length);
+      const blocks = rows * Math.ceil(length / blockSize);
+      bytesOf(kernel, "codes", out.codes, rows * length);
+      bytesOf(kernel, "scales", out.scales, 4 * blocks);
+      if (out.zeroPoints) bytesOf(kernel, "zeroPoints", out.zeroPoints, blocks);
+      if (noise) values(kernel, "noise", noise, 3);
+      return raw.quantizeBlockBytes(out, dtype, source, [rows, length], options, noise);
+    },
+    quantizeLevels(out, dtype, source, count, table, noise) {
+      const kernel = "quantizeLevels";
+      blockLength(kernel, table.blockSize);
+      weights(kernel, dtype, source, 1, count);
+      bytesOf(kernel, "packed", out.packed, Math.ceil(count / 2));
+      bytesOf(kernel, "largest", out.largest, 4 * Math.ceil(count / table.blockSize));
+      bytesOf(kernel, "bounds", table.bounds, 60);
+      bytesOf(kernel, "order", table.order, 16);
+      bytesOf(kernel, "levels", table.levels, 64);
+      if (noise) values(kernel, "noise", noise, 3);
+      return raw.quantizeLevels(out, dtype, source, count, table, noise);
+    },
+    transposeBytes(out, a, [rows, columns]) {
+      const kernel = "transposeBytes";
+      sizes(kernel, rows, columns);
+      bytesOf(kernel, "out", out, rows * columns);
+      bytesOf(kernel, "a", a, rows * columns);
+      raw.transposeBytes(out, a, [rows, columns]);
     },
     bernoulliMask(out, key, start, probability) {
       values("bernoulliMask", "out", out, out.length);

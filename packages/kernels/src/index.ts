@@ -3,6 +3,7 @@ export { type ErrorDetails, escapeControls, LoomweightError } from "./errors.ts"
 export type { KernelOptions } from "./kernel-options.ts";
 export {
   type BlockCoding,
+  type CodedDType,
   type KernelDType,
   type KernelFunctions,
   type KernelMemory,

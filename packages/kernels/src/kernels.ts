@@ -176,12 +176,66 @@ export interface KernelFunctions {
    */
   quantizeBlocks(
     out: { readonly packed: Uint8Array; readonly scales: Float32Array; readonly zeroPoints?: Uint8Array },
-    dtype: "float32" | "float16" | "bfloat16",
+    dtype: CodedDType,
     codes: Uint8Array,
     shape: readonly [rows: number, length: number],
     options: BlockCoding,
     noise?: Float64Array,
   ): number;
+
+  // Weights as bytes. `shape` is [rows, length]; `noise` as for `quantizeBlocks`.
+  /**
+   * Widens the range of each row, `ranges` [rows, 2] = smallest and largest so far (0 and 0 at first), to hold its
+   * values. Returns -1, or the first row with NaN or infinity, where it stopped.
+   */
+  rangeRows(ranges: Float32Array, dtype: CodedDType, codes: Uint8Array, shape: readonly [number, number]): number;
+  /**
+   * out[r][i] = clamp(nearest even(w / scale) + zero point) in int8 or uint8, float32 throughout. `scales` and
+   * `zeroPoints` (whole numbers) hold one entry, or one for each row.
+   */
+  quantizeInt8(
+    out: Uint8Array,
+    dtype: CodedDType,
+    codes: Uint8Array,
+    shape: readonly [rows: number, length: number],
+    coding: { readonly signed: boolean; readonly scales: Float32Array; readonly zeroPoints: Float32Array },
+    noise?: Float64Array,
+  ): void;
+  /**
+   * 4-bit codes of blocks along each row, a byte each: codes [rows, length], scales and zero points [rows, blocks].
+   * Scales are those of `quantizeBlocks`; without `zeroPoints` codes are int8 -8..7, with them 0..15. Rounding "away":
+   * code = round half away(w (1 / scale)) + zero point; "even": round half even(w / scale + zero point), where a zero
+   * block's zero point is 8. Returns -1, or the first row with NaN or infinity, where it stopped.
+   */
+  quantizeBlockBytes(
+    out: { readonly codes: Uint8Array; readonly scales: Float32Array; readonly zeroPoints?: Uint8Array },
+    dtype: CodedDType,
+    codes: Uint8Array,
+    shape: readonly [rows: number, length: number],
+    options: { readonly blockSize: number; readonly rounding: "away" | "even"; readonly float16Scales?: boolean },
+    noise?: Float64Array,
+  ): number;
+  /**
+   * Each block of `count` values divided by its largest magnitude, as the rank of the quotient among 16 levels: how many
+   * of the 15 rising `bounds` lie below it. packed [ceil(count / 2)] holds `order[rank]`, the first of two in the high
+   * bits; largest [blocks]. `levels` by rank are what `noise` is measured with. Returns -1, or the first block with NaN
+   * or infinity, where it stopped.
+   */
+  quantizeLevels(
+    out: { readonly packed: Uint8Array; readonly largest: Float32Array },
+    dtype: CodedDType,
+    codes: Uint8Array,
+    count: number,
+    table: {
+      readonly blockSize: number;
+      readonly bounds: Float32Array;
+      readonly order: Uint8Array;
+      readonly levels: Float32Array;
+    },
+    noise?: Float64Array,
+  ): number;
+  /** out [columns, rows] = the transpose of a [rows, columns], a byte each; no overlap. */
+  transposeBytes(out: Uint8Array, a: Uint8Array, shape: readonly [rows: number, columns: number]): void;
 
   /**
    * out[i] = 1 with `probability`, else 0: word start + i of the stream of `key` is below round(probability * 2^32).
@@ -214,6 +268,9 @@ export interface KernelFunctions {
     scratch: Uint8Array,
   ): void;
 }
+
+/** dtypes of weights that the quantizing kernels take. */
+export type CodedDType = "float32" | "float16" | "bfloat16";
 
 /** How `quantizeBlocks` codes. */
 export interface BlockCoding {

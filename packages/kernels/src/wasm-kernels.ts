@@ -1,7 +1,7 @@
 import { checked } from "./checks.ts";
 import { wasmBase64 } from "./generated/kernels.wasm.ts";
 import { defaultBytes, type KernelOptions, memoryBytes } from "./kernel-options.ts";
-import type { KernelDType, KernelFunctions, Kernels } from "./kernels.ts";
+import type { CodedDType, KernelDType, KernelFunctions, Kernels } from "./kernels.ts";
 import { layout } from "./layout.ts";
 import { createMemory } from "./memory.ts";
 import { plainKernels } from "./plain/kernels.ts";
@@ -78,6 +78,9 @@ const exportSuffix: Readonly<Record<KernelDType, string>> = {
   uint64: "Uint64",
   bool: "Bool",
 };
+
+/** Numbers of dtypes in assembly/widen.ts. */
+const codedDTypes: Readonly<Record<CodedDType, number>> = { float32: 0, float16: 1, bfloat16: 2 };
 
 function byDType(exports: Exports, prefix: string): Readonly<Record<KernelDType, Export>> {
   const entries = Object.entries(exportSuffix).map(([dtype, suffix]) => [dtype, exports[`${prefix}${suffix}`]]);
@@ -208,6 +211,27 @@ function wasmFunctions(exports: Exports, buffer: ArrayBuffer): KernelFunctions {
       const run = exports[`quantizeBlocks${exportSuffix[dtype]}`];
       const sizes = [rows, length, blockSize, bits];
       return run(to, toScales, toZeros, codes.byteOffset, ...sizes, float16Scales ? 1 : 0, noise?.byteOffset ?? 0);
+    },
+    rangeRows: (ranges, dtype, codes, [rows, length]) =>
+      exports.rangeRows(ranges.byteOffset, codedDTypes[dtype], codes.byteOffset, rows, length),
+    quantizeInt8(out, dtype, codes, [rows, length], { signed, scales, zeroPoints }, noise) {
+      const [to, from] = [out.byteOffset, codes.byteOffset];
+      const numbers = [scales.byteOffset, zeroPoints.byteOffset, scales.length === 1 ? 0 : 4];
+      const kind = codedDTypes[dtype];
+      exports.quantizeInt8(to, kind, from, rows, length, signed ? 1 : 0, ...numbers, noise?.byteOffset ?? 0);
+    },
+    quantizeBlockBytes(out, dtype, codes, [rows, length], { blockSize, rounding, float16Scales }, noise) {
+      const to = [out.codes.byteOffset, out.scales.byteOffset, out.zeroPoints?.byteOffset ?? 0];
+      const flags = [rounding === "even" ? 1 : 0, float16Scales ? 1 : 0, noise?.byteOffset ?? 0];
+      return exports.quantizeBlockBytes(...to, codedDTypes[dtype], codes.byteOffset, rows, length, blockSize, ...flags);
+    },
+    quantizeLevels({ packed, largest }, dtype, codes, count, { blockSize, bounds, order, levels }, noise) {
+      const tables = [bounds.byteOffset, order.byteOffset, levels.byteOffset, noise?.byteOffset ?? 0];
+      const to = [packed.byteOffset, largest.byteOffset];
+      return exports.quantizeLevels(...to, codedDTypes[dtype], codes.byteOffset, count, blockSize, ...tables);
+    },
+    transposeBytes(out, a, [rows, columns]) {
+      exports.transposeBytes(out.byteOffset, a.byteOffset, rows, columns);
     },
     bernoulliMask(out, key, start, probability) {
       const threshold = Math.round(probability * 2 ** 32);

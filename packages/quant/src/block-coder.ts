@@ -1,15 +1,9 @@
-import { createKernels, type Kernels } from "@loomweight/kernels";
-import { allocate, cast, type DType, dtypeFacts, fromData } from "@loomweight/tensor";
+import type { CodedDType } from "@loomweight/kernels";
+import { allocate, cast, fromData } from "@loomweight/tensor";
 import type { BlockQuantized } from "./blocks.ts";
 import { type BlockBits, nonFiniteWeight } from "./options.ts";
 import { packedLength, packInto } from "./packing.ts";
-
-/** dtypes that the kernels code without a cast. */
-export type CodedDType = "float32" | "float16" | "bfloat16";
-
-export function isCodedDType(dtype: DType): dtype is CodedDType {
-  return dtype === "float32" || dtype === "float16" || dtype === "bfloat16";
-}
+import { addNoise, bytesOf, gatherPanels, kernelsFor, noiseResult } from "./panels.ts";
 
 export interface BlockCoderOptions {
   readonly K: number;
@@ -47,13 +41,10 @@ const panelBytes = 2 ** 18;
 /** Longest column in bytes that coders take. */
 export const longestColumn = 2 ** 24;
 
-/** Kernels for panels of columns of ordinary length, made on first use, one set a thread. */
-let shared: Kernels | undefined;
-
 /** Starts coding; only the codes, the scales and a panel of columns are in memory. */
 export function createBlockCoder(options: BlockCoderOptions): BlockCoder {
   const { K, N, bits, blockSize, symmetric, dtype, name, measured = false } = options;
-  const columnBytes = (K * dtypeFacts[dtype].bits) / 8;
+  const columnBytes = K * bytesOf(dtype);
   const blocks = Math.ceil(K / blockSize);
   const blob = packedLength(blockSize, bits);
   // A column, its codes, scales and zero points.
@@ -65,63 +56,30 @@ export function createBlockCoder(options: BlockCoderOptions): BlockCoder {
   const zeroPoints = symmetric ? undefined : allocate("uint8", N * zeroBytes);
   const coding = { bits, blockSize, float16Scales: options.scales === "float16" };
   const noise = new Float64Array(3);
-  // What a part of the stream ended in the middle of.
-  const held = new Uint8Array(columnBytes);
-  let filled = 0;
-  let first = 0;
-
   const kernels = kernelsFor(columns * workBytes + 4096);
-
-  const code = (bytes: Uint8Array, count: number): void => {
-    const mark = kernels.mark();
-    try {
-      const codes = kernels.allocateUnset(bytes.length);
-      codes.set(bytes);
-      const panelPacked = kernels.allocateUnset(count * blocks * blob);
-      const scaleBytes = kernels.allocateUnset(4 * count * blocks);
-      const panelScales = new Float32Array(scaleBytes.buffer, scaleBytes.byteOffset, count * blocks);
-      const panelZeros = symmetric ? undefined : kernels.allocateUnset(count * blocks);
-      const sums = measured ? kernels.allocateValues(3) : undefined;
-      const out = { packed: panelPacked, scales: panelScales, zeroPoints: panelZeros };
-      const bad = kernels.quantizeBlocks(out, dtype, codes, [count, K], coding, sums);
-      if (bad >= 0) throw nonFiniteWeight(name, `in column ${first + bad} of [K, N]`);
-      packed.set(panelPacked, first * blocks * blob);
-      scales.set(panelScales, first * blocks);
-      if (zeroPoints && panelZeros) {
-        for (let i = 0; i < count; i++) {
-          packInto(zeroPoints, (first + i) * zeroBytes, panelZeros, i * blocks, blocks, bits, 2 ** (bits - 1));
-        }
+  const panels = gatherPanels(kernels, { rowBytes: columnBytes, count: columns }, (codes, count, first) => {
+    const panelPacked = kernels.allocateUnset(count * blocks * blob);
+    const scaleBytes = kernels.allocateUnset(4 * count * blocks);
+    const panelScales = new Float32Array(scaleBytes.buffer, scaleBytes.byteOffset, count * blocks);
+    const panelZeros = symmetric ? undefined : kernels.allocateUnset(count * blocks);
+    const sums = measured ? kernels.allocateValues(3) : undefined;
+    const out = { packed: panelPacked, scales: panelScales, zeroPoints: panelZeros };
+    const bad = kernels.quantizeBlocks(out, dtype, codes, [count, K], coding, sums);
+    if (bad >= 0) throw nonFiniteWeight(name, `in column ${first + bad} of [K, N]`);
+    packed.set(panelPacked, first * blocks * blob);
+    scales.set(panelScales, first * blocks);
+    if (zeroPoints && panelZeros) {
+      for (let i = 0; i < count; i++) {
+        packInto(zeroPoints, (first + i) * zeroBytes, panelZeros, i * blocks, blocks, bits, 2 ** (bits - 1));
       }
-      if (sums) {
-        noise[0] += sums[0];
-        noise[1] += sums[1];
-        noise[2] = Math.max(noise[2], sums[2]);
-      }
-    } finally {
-      kernels.release(mark);
     }
-    first += count;
-  };
+    if (sums) addNoise(noise, sums);
+  });
 
   return {
-    add(bytes) {
-      for (let at = 0; at < bytes.length; ) {
-        const whole = Math.min(columns, Math.floor((bytes.length - at) / columnBytes));
-        if (filled === 0 && whole > 0) {
-          code(bytes.subarray(at, at + whole * columnBytes), whole);
-          at += whole * columnBytes;
-          continue;
-        }
-        const taken = Math.min(columnBytes - filled, bytes.length - at);
-        held.set(bytes.subarray(at, at + taken), filled);
-        filled += taken;
-        at += taken;
-        if (filled < columnBytes) continue;
-        filled = 0;
-        code(held.subarray(0, columnBytes), 1);
-      }
-    },
+    add: panels.add,
     finish() {
+      panels.finish();
       const scaleTensor = fromData("float32", scales, [N, blocks]);
       const quantized: BlockQuantized = {
         bits,
@@ -133,14 +91,7 @@ export function createBlockCoder(options: BlockCoderOptions): BlockCoder {
         scales: options.scales === "float16" ? cast(scaleTensor, "float16") : scaleTensor,
         ...(zeroPoints && { zeroPoints: fromData("uint8", zeroPoints, [N, zeroBytes]) }),
       };
-      const sqnr = noise[1] === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(noise[0] / noise[1]);
-      return { quantized, sqnr, largestError: noise[2] };
+      return { quantized, ...noiseResult(noise) };
     },
   };
-}
-
-function kernelsFor(bytes: number): Kernels {
-  if (bytes > 2 * panelBytes) return createKernels({ bytes });
-  shared ??= createKernels({ bytes: 2 * panelBytes });
-  return shared;
 }

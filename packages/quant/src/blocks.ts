@@ -1,14 +1,9 @@
 import { allocate, cast, fromData, type Tensor } from "@loomweight/tensor";
-import {
-  type BlockCoder,
-  type BlockCoderOptions,
-  createBlockCoder,
-  isCodedDType,
-  longestColumn,
-} from "./block-coder.ts";
+import { type BlockCoder, type BlockCoderOptions, createBlockCoder, longestColumn } from "./block-coder.ts";
 import { packCodes, rangeOf } from "./block-codes.ts";
 import { type BlockBits, type BlockOptions, checkBlockOptions, checkWeight, nonFiniteWeight } from "./options.ts";
 import { packedLength, packInto } from "./packing.ts";
+import { isCodedDType } from "./panels.ts";
 import { clamp, roundToFloat16 } from "./rounding.ts";
 import { visitColumns } from "./weight-columns.ts";
 

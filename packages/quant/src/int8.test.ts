@@ -1,7 +1,7 @@
-import { fromData, type Tensor } from "@loomweight/tensor";
+import { cast, fromData, type Tensor, toFloat32 } from "@loomweight/tensor";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { dequantizeInt8, quantizeInt8 } from "./index.ts";
+import { dequantizeInt8, type Int8Options, quantizeInt8 } from "./index.ts";
 import { quantizeInt8Stream } from "./int8.ts";
 import { measureValues } from "./report.ts";
 
@@ -72,16 +72,64 @@ test.each([1, 3, 50, 4096])(
         yield part.subarray(0, length);
       }
     }
+    const turned = { ...tensor, shape: [11, 15], stride: [1, 11] };
     for (const type of ["int8", "uint8"] as const) {
       for (const [symmetric, reduceRange] of [
         [true, false],
         [false, true],
       ]) {
-        const options = { type, symmetric, reduceRange };
-        const { quantized, ...error } = await quantizeInt8Stream({ shape: [15, 11], bytes: parts }, options, "w", true);
-        expect(quantized).toEqual(quantizeInt8(tensor, options));
-        expect(error).toEqual(measureValues(values, dequantizeInt8(quantized).data));
+        for (const [order, perColumn] of [
+          ["elements", false],
+          ["columns", false],
+          ["columns", true],
+        ] as const) {
+          const whole = order === "columns" ? turned : tensor;
+          const options = { type, symmetric, reduceRange, axis: perColumn ? 1 : undefined };
+          const settings = {
+            shape: whole.shape,
+            dtype: "float32",
+            order,
+            perColumn,
+            name: "w",
+            measured: true,
+          } as const;
+          const { quantized, ...error } = await quantizeInt8Stream(parts, { ...settings, ...options });
+          expect(quantized).toEqual(slowInt8(whole, options));
+          const expected = measureValues(toFloat32(whole), dequantizeInt8(quantized, options.axis).data);
+          expect(error.sqnr).toBeCloseTo(expected.sqnr, 9);
+          expect(error.largestError).toBe(expected.largestError);
+        }
       }
     }
   },
 );
+
+test("a matrix is coded alike however it lies in memory, and from every dtype", () => {
+  const values = Float32Array.from({ length: 130 * 70 }, (_, i) => Math.sin(i * 1.7) * (1 + (i % 9)));
+  const matrix = fromData("float32", values, [130, 70]);
+  for (const dtype of ["float32", "float16", "bfloat16", "float64"] as const) {
+    const cast32 = cast(matrix, dtype);
+    const flipped = { ...cast32, shape: [70, 130], stride: [1, 70] };
+    const gapped = { ...cast32, shape: [60, 30], stride: [140, 2], offset: 3 };
+    for (const weight of [cast32, flipped, gapped]) {
+      for (const axis of [undefined, 1]) {
+        const exact = fromData("float32", toFloat32(weight), weight.shape);
+        expect(quantizeInt8(weight, { axis })).toEqual(slowInt8(exact, { axis }));
+      }
+    }
+  }
+});
+
+/** The loop over elements, which takes any axis of any tensor. */
+function slowInt8(weight: Tensor, options: Int8Options) {
+  const { shape } = weight;
+  const values = fromData("float32", toFloat32(weight), [1, ...shape, 1]);
+  const axis = options.axis === undefined ? 0 : options.axis + 1; // one channel, or those of a tensor of four axes
+  const { data, scale, zeroPoint } = quantizeInt8(values, { ...options, axis });
+  const scaleShape = options.axis === undefined ? [] : scale.shape;
+  return {
+    data: { ...data, shape, stride: fromData("uint8", new Uint8Array(data.data.length), shape).stride },
+    scale: fromData("float32", scale.data, scaleShape),
+    zeroPoint: fromData(zeroPoint.dtype, zeroPoint.data, scaleShape),
+  };
+}

@@ -1,8 +1,12 @@
 import { allocate, elementCount, fromData, type Tensor } from "@loomweight/tensor";
+import { longestColumn } from "./block-coder.ts";
 import { float32Values } from "./float32-values.ts";
+import { createInt8Coder, type Int8Coder, type Int8CoderOptions } from "./int8-coder.ts";
+import { codeRange, scaleAndZero } from "./int8-scale.ts";
 import { checkWeight, invalid, nonFiniteWeight } from "./options.ts";
-import { errorSum } from "./report.ts";
+import { plainCodes } from "./panels.ts";
 import { clamp, roundHalfToEven } from "./rounding.ts";
+import { visitColumns } from "./weight-columns.ts";
 
 /** Element types of 8-bit weights. */
 export type Int8Type = "int8" | "uint8";
@@ -39,6 +43,8 @@ export function quantizeInt8(weight: Tensor, options: Int8Options = {}, name = "
   const { type = "int8", reduceRange = false } = options;
   if (type !== "int8" && type !== "uint8") throw invalid("quantizeInt8.type", type, "int8 or uint8");
   checkWeight(weight, name);
+  const fast = quantizeInt8WithCoder(weight, options, name, false);
+  if (fast !== undefined) return fast.quantized;
   const symmetric = options.symmetric ?? type === "int8";
   const { shape } = weight;
   const axis = checkAxis(options.axis, shape);
@@ -52,7 +58,7 @@ export function quantizeInt8(weight: Tensor, options: Int8Options = {}, name = "
   const scale = allocate("float32", channels);
   const zeroPoint = allocate(type, channels);
   for (let c = 0; c < channels; c++) {
-    const found = scaleAndZero(lows[c], highs[c], type, symmetric, reduceRange);
+    const found = scaleAndZero(lows[c], highs[c], codeRange(type, symmetric, reduceRange), symmetric);
     scale[c] = found.scale;
     zeroPoint[c] = found.zeroPoint;
   }
@@ -75,96 +81,52 @@ export function quantizeInt8(weight: Tensor, options: Int8Options = {}, name = "
   };
 }
 
-/**
- * `quantizeInt8` with one scale for a float32 tensor that streams: only its codes are in memory. `bytes` gives the
- * elements row-major, `anyOrder` all of them in whatever order is cheapest. Measured on the way if asked for.
- */
-export async function quantizeInt8Stream(
-  source: {
-    readonly shape: readonly number[];
-    readonly bytes: () => AsyncIterable<Uint8Array>;
-    readonly anyOrder?: () => AsyncIterable<Uint8Array>;
-  },
-  options: Required<Pick<Int8Options, "type" | "symmetric" | "reduceRange">>,
+/** `quantizeInt8` by the kernels, measured on the way if asked for; undefined where the layout is none of theirs. */
+export function quantizeInt8WithCoder(
+  weight: Tensor,
+  options: Int8Options,
   name: string,
   measured: boolean,
-): Promise<{ quantized: Int8Quantized; sqnr: number; largestError: number }> {
-  const { shape } = source;
-  const lows = new Float32Array(1);
-  const highs = new Float32Array(1);
-  for await (const values of floatsOf((source.anyOrder ?? source.bytes)())) {
-    if (!ranges(values, 1, 1, values.length, lows, highs)) throw nonFiniteWeight(name, "somewhere");
+): ReturnType<Int8Coder["finish"]> | undefined {
+  const { type = "int8", reduceRange = false, symmetric = type === "int8" } = options;
+  const { shape } = weight;
+  const axis = checkAxis(options.axis, shape);
+  const perColumn = axis === 1 && shape.length === 2;
+  if (axis !== undefined && !perColumn) return undefined;
+  const plain = plainCodes(weight);
+  if ((perColumn || plain?.order === "columns") && 4 * shape[0] > longestColumn) return undefined;
+  const settings = { shape, type, reduceRange, symmetric, name, measured, perColumn };
+  if (plain !== undefined && (plain.order === "columns" || !perColumn)) {
+    const { dtype, order, bytes } = plain;
+    const coder = createInt8Coder({ ...settings, dtype, order });
+    if (coder.sees) coder.see(bytes);
+    coder.code(bytes);
+    return coder.finish();
   }
-  const { type, symmetric, reduceRange } = options;
-  const found = scaleAndZero(lows[0], highs[0], type, symmetric, reduceRange);
-  const scale = allocate("float32", 1).fill(found.scale);
-  const zeroPoint = allocate(type, 1).fill(found.zeroPoint);
-  const data = allocate(type, elementCount(shape));
-  const noise = errorSum();
-  const restored = new Float32Array(measured ? restoredLength : 0);
-  let at = 0;
-  for await (const values of floatsOf(source.bytes())) {
-    codesInto(data, at, values, scale[0], zeroPoint[0]);
-    for (let from = 0; measured && from < values.length; from += restoredLength) {
-      const part = values.subarray(from, from + restoredLength);
-      restoreInto(restored, data, at + from, part.length, scale[0], zeroPoint[0]);
-      noise.add(part, restored);
-    }
-    at += values.length;
+  if (!perColumn) {
+    const values = float32Values(weight);
+    const coder = createInt8Coder({ ...settings, dtype: "float32", order: "elements" });
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    coder.see(bytes);
+    coder.code(bytes);
+    return coder.finish();
   }
-  const quantized: Int8Quantized = {
-    data: fromData(type, data, shape),
-    scale: fromData("float32", scale, []),
-    zeroPoint: fromData(type, zeroPoint, []),
-  };
-  return { quantized, ...noise.result() };
+  const coder = createInt8Coder({ ...settings, dtype: "float32", order: "columns" });
+  visitColumns(weight, (_first, _count, values) =>
+    coder.code(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)),
+  );
+  return coder.finish();
 }
 
-const restoredLength = 8192;
-
-/** out[i] = what data[at + i] stands for. */
-function restoreInto(
-  out: Float32Array,
-  data: Int8Array | Uint8Array,
-  at: number,
-  count: number,
-  scale: number,
-  zero: number,
-): void {
-  for (let i = 0; i < count; i++) out[i] = (data[at + i] - zero) * scale;
-}
-
-/** data[at + i] = the code of values[i], held within the type's range. */
-function codesInto(
-  data: Int8Array | Uint8Array,
-  at: number,
-  values: Float32Array,
-  divisor: number,
-  zero: number,
-): void {
-  const [low, high] = data instanceof Int8Array ? [-128, 127] : [0, 255];
-  for (let i = 0; i < values.length; i++) {
-    const code = roundHalfToEven(Math.fround(values[i] / divisor)) + zero;
-    data[at + i] = Math.min(Math.max(code, low), high);
-  }
-}
-
-/** The float32 values of a stream whose parts may be cut anywhere, valid until the next ones are asked for. */
-async function* floatsOf(parts: AsyncIterable<Uint8Array>): AsyncGenerator<Float32Array> {
-  let rest = new Uint8Array(0);
-  for await (const part of parts) {
-    const whole = rest.length === 0 && part.byteOffset % 4 === 0 && part.length % 4 === 0;
-    if (whole) {
-      yield new Float32Array(part.buffer, part.byteOffset, part.length / 4);
-      continue;
-    }
-    const joined = new Uint8Array(rest.length + part.length);
-    joined.set(rest);
-    joined.set(part, rest.length);
-    const length = joined.length - (joined.length % 4);
-    rest = joined.slice(length);
-    yield new Float32Array(joined.buffer, 0, length / 4);
-  }
+/** `quantizeInt8` of a tensor whose codes stream, from the start each time `parts` is called: only its codes are in memory. */
+export async function quantizeInt8Stream(
+  parts: () => AsyncIterable<Uint8Array>,
+  options: Int8CoderOptions,
+): Promise<ReturnType<Int8Coder["finish"]>> {
+  const coder = createInt8Coder(options);
+  if (coder.sees) for await (const bytes of parts()) coder.see(bytes);
+  for await (const bytes of parts()) coder.code(bytes);
+  return coder.finish();
 }
 
 /** The float32 tensor that the codes stand for; `axis` as it was given to `quantizeInt8`. */
@@ -215,28 +177,4 @@ function ranges(
     }
   }
   return check === 0;
-}
-
-const smallestNormal = 2 ** -126;
-
-function scaleAndZero(
-  low: number,
-  high: number,
-  type: Int8Type,
-  symmetric: boolean,
-  reduceRange: boolean,
-): { scale: number; zeroPoint: number } {
-  const [bottom, top] = codeRange(type, symmetric, reduceRange);
-  const reach = Math.max(-low, high);
-  const [from, to] = symmetric ? [-reach, reach] : [low, high];
-  const scale = Math.fround(to - from) / (top - bottom); // the span in float32, the step in float64
-  if (scale < smallestNormal) return { scale: 1, zeroPoint: 0 };
-  const zeroPoint = symmetric ? roundHalfToEven((bottom + top) / 2) : roundHalfToEven(bottom - from / scale);
-  return { scale, zeroPoint };
-}
-
-function codeRange(type: Int8Type, symmetric: boolean, reduceRange: boolean): readonly [number, number] {
-  if (type === "uint8") return reduceRange ? [0, 127] : [0, 255];
-  if (reduceRange) return [-64, 64];
-  return symmetric ? [-127, 127] : [-128, 127];
 }

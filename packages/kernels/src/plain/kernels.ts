@@ -7,6 +7,7 @@ import { consensus } from "./consensus.ts";
 import { elementwise } from "./elementwise.ts";
 import { gemm } from "./gemm.ts";
 import { quantize } from "./quantize.ts";
+import { quantizeBytes } from "./quantize-bytes.ts";
 import { random } from "./random.ts";
 import { reductions } from "./reduce.ts";
 import { strided } from "./strided.ts";
@@ -23,6 +24,7 @@ export function plainKernels(options: KernelOptions = {}): Kernels {
     ...strided,
     gemm,
     ...quantize,
+    ...quantizeBytes,
     ...random,
   };
   return { engine: "plain", ...createMemory(buffer, 0), ...checked(functions, buffer) };

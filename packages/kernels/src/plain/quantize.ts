@@ -67,7 +67,7 @@ function farCode(value: number, inverse: number, zero: number, top: number): num
 }
 
 /** The float16 nearest to `x`, ties to even, as a number; infinity from 65520 on. */
-function nearestFloat16(x: number): number {
+export function nearestFloat16(x: number): number {
   const size = Math.abs(x);
   if (size >= 65520) return x > 0 ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY;
   // Where log2 reaches the next power early, x rounds up to that power anyway.

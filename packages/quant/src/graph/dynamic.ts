@@ -1,9 +1,18 @@
 import { type Initializer, int, type OnnxModel, type OnnxNode } from "@loomweight/graph";
 import { fromData, LoomweightError } from "@loomweight/tensor";
+import { longestColumn } from "../block-coder.ts";
 import { float32Values } from "../float32-values.ts";
-import { dequantizeInt8, type Int8Type, quantizeInt8, quantizeInt8Stream } from "../int8.ts";
+import {
+  dequantizeInt8,
+  type Int8Quantized,
+  type Int8Type,
+  quantizeInt8,
+  quantizeInt8Stream,
+  quantizeInt8WithCoder,
+} from "../int8.ts";
 import { invalid } from "../options.ts";
 import { measureValues, type OnTensor } from "../report.ts";
+import { weightCodes } from "./code-stream.ts";
 import { addParts, type RewriteContext } from "./context.ts";
 import { bodies, finishEdit, lazyInitializer, makeOnnxNode, startEdit } from "./edit.ts";
 import { splitGemm } from "./gemm.ts";
@@ -246,24 +255,41 @@ function weightTensors(
       quantized: { dtype: type, shape },
     },
     computeStream(measured) {
-      const { stream, columns, dtype } = data;
-      if (stream === undefined || axis !== undefined || dtype !== "float32" || shape.includes(0)) return undefined;
-      const anyOrder = columns && (() => columns.stream(dtype));
-      const source = { shape, bytes: () => stream(), anyOrder };
-      return quantizeInt8Stream(source, options, name, measured).then(({ quantized, sqnr, largestError }) => ({
-        tensors: { scale: quantized.scale, zero_point: quantized.zeroPoint, quantized: quantized.data },
-        measure: () => ({ sqnr, largestError }),
-      }));
+      const source = weightCodes(data);
+      // A row-major matrix with a scale a column is turned in memory.
+      const perColumn = axis === 1 && shape.length === 2;
+      const streams = axis === undefined || (perColumn && source?.order === "columns");
+      if (source === undefined || !streams || shape.includes(0)) return undefined;
+      if (source.order === "columns" && 4 * shape[0] > longestColumn) return undefined;
+      const { dtype, order, parts } = source;
+      return quantizeInt8Stream(parts, { ...options, shape, dtype, order, perColumn, name, measured }).then(partsOf);
     },
     compute(tensor) {
+      const fast = quantizeInt8WithCoder(tensor, options, name, context.onTensor !== undefined);
+      if (fast !== undefined) return partsOf(fast);
       const quantized = quantizeInt8(tensor, options, name);
       return {
-        tensors: { scale: quantized.scale, zero_point: quantized.zeroPoint, quantized: quantized.data },
+        ...partsOf({ quantized }),
         measure: () => measureValues(float32Values(tensor), dequantizeInt8(quantized, axis).data),
       };
     },
   });
   return { codes, scale, zeroPoint };
+}
+
+function partsOf({
+  quantized,
+  sqnr = 0,
+  largestError = 0,
+}: {
+  quantized: Int8Quantized;
+  sqnr?: number;
+  largestError?: number;
+}) {
+  return {
+    tensors: { scale: quantized.scale, zero_point: quantized.zeroPoint, quantized: quantized.data },
+    measure: () => ({ sqnr, largestError }),
+  };
 }
 
 function rewriteGather(context: DynamicContext, node: OnnxNode, table: Initializer): boolean {

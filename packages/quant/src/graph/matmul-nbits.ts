@@ -1,11 +1,11 @@
 import { int, type LazyTensor, type OnnxNode } from "@loomweight/graph";
 import type { Tensor } from "@loomweight/tensor";
-import { type CodedDType, isCodedDType } from "../block-coder.ts";
 import { type BlockQuantized, fitsCoder, quantizeBlocks, quantizeColumns, quantizeWithCoder } from "../blocks.ts";
 import { dequantizeColumnsInto } from "../dequantize.ts";
 import type { BlockBits } from "../options.ts";
 import { packedLength } from "../packing.ts";
 import { measureColumns } from "../report.ts";
+import { columnCodes } from "./code-stream.ts";
 import { addParts, type RewriteContext } from "./context.ts";
 import { lazyInitializer, makeOnnxNode } from "./edit.ts";
 import { rankOf, weightMatrix } from "./matrix.ts";
@@ -91,14 +91,11 @@ function addBlockTensors(
       ...(!symmetric && { zero_points: { dtype: "uint8", shape: [N, packedLength(blocks, bits)] } }),
     },
     computeStream(measured) {
-      const { columns, dtype } = weight;
-      if (columns === undefined || !fitsCoder(K, blockSize) || !isCodedDType(dtype)) return undefined;
-      // Wider floats hold narrower ones exactly; anything else is cast on the way, as the graph's weight is.
-      const exact = dtype === "float32" && isCodedDType(columns.stored);
-      const codes = exact ? (columns.stored as CodedDType) : dtype;
-      const scales = dtype === "float16" ? "float16" : "float32";
-      const options = { K, N, bits, blockSize, symmetric, dtype: codes, scales, name, measured } as const;
-      return quantizeColumns(columns.stream(codes), options).then(({ quantized, sqnr, largestError }) => ({
+      const source = columnCodes(weight);
+      if (source === undefined || !fitsCoder(K, blockSize)) return undefined;
+      const scales = weight.dtype === "float16" ? "float16" : "float32";
+      const options = { K, N, bits, blockSize, symmetric, dtype: source.dtype, scales, name, measured } as const;
+      return quantizeColumns(source.parts(), options).then(({ quantized, sqnr, largestError }) => ({
         tensors: tensorsOf(quantized),
         measure: () => ({ sqnr, largestError }),
       }));
