@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileSetFromMap, openCheckpointFromFiles, writeSafetensors } from "@loomweight/checkpoint";
 import { expect, test } from "vitest";
+import * as attachNames from "../src/attach/index.ts";
 import * as main from "../src/index.ts";
 import * as node from "../src/node/index.ts";
 import { smallAdapter, smallConfig, smallModel } from "./small.ts";
@@ -37,6 +38,7 @@ test("the public names are these", () => {
     "shiftSpectrum",
     "writeAdapter",
   ]);
+  expect(Object.keys(attachNames).sort()).toEqual(["attach", "attachedFiles", "findLayers", "linearTargets"]);
   expect(Object.keys(node).sort()).toEqual(["foldModel", "openAdapterFolder", "openFoldedFolders"]);
 });
 

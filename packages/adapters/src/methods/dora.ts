@@ -1,4 +1,4 @@
-import { add, div, max, mul, reduceSum, reshape, sqrt, sub, type Value } from "@loomweight/graph";
+import { add, div, max, mul, reduceSum, reshape, sqrt, stopGradient, sub, type Value } from "@loomweight/graph";
 import { LoomweightError, type OptionValues, type Tensor } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
@@ -35,7 +35,8 @@ export const dora = defineAdapter({
   }),
   apply: (layer, { A, B, magnitude }, x, options) => {
     const scale = lowRankScale(options);
-    const norm = squaresToNorm(squaresOf(addLowRank(layer.base, { A, B }, scale)));
+    // The norm is a constant in training, as the paper (§4.3) and PEFT have it.
+    const norm = stopGradient(squaresToNorm(squaresOf(addLowRank(layer.base, { A, B }, scale))));
     const gain = div(reshape(magnitude, [layer.out, 1]), norm);
     const own = layer.operation(x, layer.storedWeight);
     const update = mul(lowRankForward(layer, { A, B }, x, options), scale);

@@ -1,0 +1,325 @@
+import type { Checkpoint } from "@loomweight/checkpoint";
+import {
+  cast as castValue,
+  type ImportedModel,
+  type Instance,
+  type InstantiateOptions,
+  importOnnx,
+  input,
+  instantiate,
+  lazyTensor,
+  mul,
+  type OnnxModel,
+  parameter,
+  type Value,
+  type ValueSite,
+} from "@loomweight/graph";
+import type { RandomInputs } from "@loomweight/graph/training";
+import { cast, isFloat, LoomweightError, type OptionSpecs, type OptionValues, type Tensor } from "@loomweight/tensor";
+import { type AdapterMethod, type InitContext, type ParamShape, paramShape } from "../define.ts";
+import type { LayerShape } from "../layer.ts";
+import type { Adapter } from "../peft/adapter.ts";
+import { adapterRandom } from "../random.ts";
+import { linearTargets } from "./all-linear.ts";
+import { adapterNamed, chooseSites, requireDistinct, sizes, unknownParameter, unmatched } from "./choose.ts";
+import { changedState, layerInGraph, plainState, widened } from "./layer-in-graph.ts";
+import { findLayers, type LayerSite } from "./layers.ts";
+import { replacedBySource, savedTensors } from "./saved.ts";
+import {
+  type AdapterSpec,
+  optionsOf,
+  type PreparedAdapter,
+  parametersFromFile,
+  prepareAdapter,
+  prepareSpec,
+} from "./spec.ts";
+import { weightTensor } from "./weight-tensor.ts";
+
+export interface AttachOptions {
+  /** Keys the fresh parameters. Default 0. */
+  readonly seed?: number;
+  /** Statistics of a layer's inputs, by path, for methods that start from them. */
+  readonly statistics?: (path: string) => Readonly<Record<string, Tensor>> | undefined;
+}
+
+/** One module that an adapter changes. */
+export interface AttachedModule {
+  readonly path: string;
+  readonly layer: LayerShape;
+  readonly options: OptionValues<OptionSpecs>;
+  /** Parameter of the method → its name among the attachment's parameters. */
+  readonly names: Readonly<Record<string, string>>;
+}
+
+/** One adapter and what it changes. */
+export interface AttachedAdapter {
+  readonly name: string;
+  // biome-ignore lint/suspicious/noExplicitAny: options and parameters of a method are its own affair
+  readonly method: AdapterMethod<any, any>;
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly dropout: number;
+  readonly modules: ReadonlyMap<string, AttachedModule>;
+  /** Fields of adapter_config.json that select modules. */
+  readonly selection: PreparedAdapter["selection"];
+  ownOptions(path: string): Readonly<Record<string, unknown>>;
+}
+
+/** A whole tensor of the model that is trained beside the adapters (modules_to_save, biases). */
+export interface SavedTensor {
+  /** Its name in the checkpoint. */
+  readonly path: string;
+  /** Initializer of the graph. */
+  readonly initializer: string;
+  /** Whether the graph holds it transposed. */
+  readonly transposed: boolean;
+  /** Its name among the attachment's parameters. */
+  readonly name: string;
+  readonly adapter: string;
+}
+
+export interface AttachedInstanceOptions extends Omit<InstantiateOptions, "change" | "parameters"> {
+  /** Values of the adapters' parameters by name; default parameters of the graph with their first values. */
+  readonly parameters?: Readonly<Record<string, Value>>;
+  /** Values in place of the model's own weights. */
+  readonly weights?: Readonly<Record<string, Value>>;
+  /** Draws dropout masks, in training; default: no dropout. */
+  readonly random?: RandomInputs;
+  /** Which adapters are at work, in this order; default all, in the order in which they were attached. */
+  readonly active?: readonly string[];
+  /** Sees every value after the adapters, as that of `instantiate`. */
+  readonly change?: (site: ValueSite) => Value | undefined;
+}
+
+/** Adapters put on a graph. */
+export interface Attachment {
+  readonly model: ImportedModel;
+  readonly adapters: readonly AttachedAdapter[];
+  /** First values of everything that is trained, by name: "<module>.<parameter>", the adapter's name and ":" before it where there are several. */
+  readonly parameters: Readonly<Record<string, Tensor>>;
+  readonly saved: readonly SavedTensor[];
+  readonly warnings: readonly string[];
+  /** The model with its adapters, called like a function; differentiable with respect to `parameters`. */
+  instantiate(options?: AttachedInstanceOptions): Instance;
+}
+
+/**
+ * Puts adapters on the layers of a graph, built here or imported from a file. `checkpoint` (of the base) tells how
+ * weights are stored, where the graph does not. Of several adapters each changes what those before it made of the layer.
+ * Throws `NO_TARGET` where the targets match no layer (with the closest names), `UNSUPPORTED_LAYER` where the method does
+ * not adapt a layer of that kind, `INVALID_OPTION` and what the method's initialisation throws.
+ */
+export async function attach(
+  model: OnnxModel | ImportedModel,
+  checkpoint: Checkpoint | undefined,
+  adapters: AdapterSpec | Adapter | readonly (AdapterSpec | Adapter)[],
+  options: AttachOptions = {},
+): Promise<Attachment> {
+  const imported = "parameters" in model ? model : await importOnnx(model);
+  const sites = findLayers(imported, checkpoint);
+  const list = (Array.isArray(adapters) ? adapters : [adapters]) as readonly (AdapterSpec | Adapter)[];
+  const prepared = list.map((each, index) =>
+    "modules" in each
+      ? prepareAdapter(each, list.length === 1 ? "default" : `adapter${index}`)
+      : prepareSpec({ name: list.length === 1 ? "default" : `adapter${index}`, ...each }, () =>
+          linearTargets(imported, sites),
+        ),
+  );
+  requireDistinct(prepared);
+  const prefix = ({ name }: PreparedAdapter) => (prepared.length === 1 ? "" : `${name}:`);
+  const parameters: Record<string, Tensor> = {};
+  const attached: AttachedAdapter[] = [];
+  const saved: SavedTensor[] = [];
+  const warnings: string[] = [];
+  for (const adapter of prepared) {
+    const chosen = chooseSites(adapter, sites);
+    warnings.push(...unmatched(adapter, chosen));
+    const modules = new Map<string, AttachedModule>();
+    for (const site of chosen) {
+      if (modules.has(site.path)) continue;
+      const own = optionsOf(adapter, site.path);
+      const fresh = await firstParameters(imported, site, { adapter, options: own }, options);
+      const names: Record<string, string> = {};
+      for (const [param, tensor] of Object.entries(fresh)) {
+        names[param] = `${prefix(adapter)}${site.path}.${param}`;
+        parameters[names[param]] = tensor;
+      }
+      modules.set(site.path, { path: site.path, layer: site.layer, options: own, names });
+    }
+    const { name, method, dropout, selection, ownOptions } = adapter;
+    attached.push({ name, method, options: adapter.options, dropout, modules, selection, ownOptions });
+    for (const each of savedTensors(imported, adapter, modules, sites)) {
+      const key = `${prefix(adapter)}${each.path}`;
+      saved.push({ ...each, name: key, adapter: name });
+      const tensor = await (imported.model.graph.initializers.get(each.initializer)?.data.read() as Promise<Tensor>);
+      parameters[key] = await replacedBySource(adapter, each, tensor);
+    }
+  }
+  const byOutput = new Map<string, LayerSite[]>();
+  for (const site of sites) {
+    if (!attached.some(({ modules }) => modules.has(site.path))) continue;
+    byOutput.set(site.output, [...(byOutput.get(site.output) ?? []), site]);
+  }
+  return {
+    model: imported,
+    adapters: attached,
+    parameters,
+    saved,
+    warnings,
+    instantiate: (given = {}) => instantiateAttached({ imported, attached, parameters, saved, byOutput }, given),
+  };
+}
+
+interface Attached {
+  readonly imported: ImportedModel;
+  readonly attached: readonly AttachedAdapter[];
+  readonly parameters: Readonly<Record<string, Tensor>>;
+  readonly saved: readonly SavedTensor[];
+  readonly byOutput: ReadonlyMap<string, readonly LayerSite[]>;
+}
+
+function instantiateAttached(
+  { imported, attached, parameters: initial, saved, byOutput }: Attached,
+  options: AttachedInstanceOptions,
+): Instance {
+  const { parameters = {}, weights = {}, random, active, change, prefix, ...rest } = options;
+  const working = active === undefined ? attached : active.map((name) => adapterNamed(attached, name));
+  for (const name of Object.keys(parameters)) {
+    if (!Object.hasOwn(initial, name)) throw unknownParameter(name, initial);
+  }
+  const own = new Map<string, Value>();
+  const trained = (name: string): Value => {
+    if (Object.hasOwn(parameters, name)) return parameters[name];
+    const made = own.get(name) ?? parameter(name, lazyTensor(initial[name]));
+    own.set(name, made);
+    return made;
+  };
+  // Inputs are made here, so that adapters see them by name.
+  const inputs: Record<string, Value> = { ...options.inputs };
+  for (const { name, dtype, shape } of imported.inputs) {
+    if (inputs[name] === undefined && dtype !== undefined && shape !== undefined) {
+      inputs[name] = input(prefix === undefined ? name : `${prefix}/${name}`, dtype, shape);
+    }
+  }
+  const replaced: Record<string, Value> = { ...weights };
+  for (const each of saved) {
+    if (!working.some(({ name }) => name === each.adapter)) continue;
+    const dtype = imported.model.graph.initializers.get(each.initializer)?.dtype ?? "float32";
+    const value = trained(each.name);
+    replaced[each.initializer] = value.dtype === dtype ? value : castValue(value, dtype);
+  }
+  const made = new Map<string, Value>();
+  const value = (name: string): Value => {
+    const found =
+      made.get(name) ?? replaced[name] ?? inputs[name] ?? imported.parameters.get(name) ?? imported.constants.get(name);
+    if (found !== undefined) return found;
+    throw new LoomweightError({ code: "UNKNOWN_VALUE", problem: `the graph has no value "${name}" yet`, found: name });
+  };
+  return instantiate(imported, {
+    ...rest,
+    prefix,
+    inputs,
+    parameters: replaced,
+    change(site) {
+      let current = site.value;
+      for (const each of byOutput.get(site.name) ?? []) {
+        current = adapted(each, { value, output: current }, { working, trained, random });
+      }
+      made.set(site.name, current);
+      const changed = change?.({ ...site, value: current }) ?? current;
+      made.set(site.name, changed);
+      return changed;
+    },
+  });
+}
+
+/** The layer's output with all adapters that are at work on it. */
+function adapted(
+  site: LayerSite,
+  values: { readonly value: (name: string) => Value; readonly output: Value },
+  context: {
+    readonly working: readonly AttachedAdapter[];
+    readonly trained: (name: string) => Value;
+    readonly random: RandomInputs | undefined;
+  },
+): Value {
+  const raw = widened(values.value(site.x));
+  const plain = plainState(site, values.value, values.output);
+  let state = plain;
+  for (const { name, method, dropout, modules } of context.working) {
+    const module = modules.get(site.path);
+    if (module === undefined) continue;
+    const { random } = context;
+    const thinned = dropout > 0 && random !== undefined && isFloat(raw.dtype);
+    const x = thinned ? mul(raw, random.keep(`${name}/${site.product}`, sizes(raw, site), dropout)) : raw;
+    const layer = layerInGraph(site, { state, plain, raw, x });
+    const params = Object.fromEntries(Object.entries(module.names).map(([key, each]) => [key, context.trained(each)]));
+    state = changedState(site, {
+      output: method.apply(layer, params, x, module.options),
+      weight: () => {
+        const sums = method.sums?.(layer, params, module.options) ?? {};
+        const weight = method.weight?.(layer, params, module.options, sums);
+        if (weight !== undefined) return weight;
+        throw new LoomweightError({
+          code: "UNSUPPORTED_ADAPTER",
+          problem: `the adapter after "${name}" on "${site.path}" needs the layer's weight, and ${method.name} has no form as one`,
+          fix: "Attach it first.",
+        });
+      },
+      bias: () => {
+        const { bias } = layer;
+        if (bias === undefined || method.bias?.needs.every((need: string) => need in params) !== true) return bias;
+        return method.bias.change(bias, site.layer, params, module.options);
+      },
+    });
+  }
+  if (state === plain) return values.output;
+  return state.output.dtype === values.output.dtype ? state.output : castValue(state.output, values.output.dtype);
+}
+
+/** Fresh parameters of a module, or those of the file, in the dtype in which the graph's adapters compute. */
+async function firstParameters(
+  imported: ImportedModel,
+  site: LayerSite,
+  { adapter, options }: { readonly adapter: PreparedAdapter; readonly options: OptionValues<OptionSpecs> },
+  { seed = 0, statistics }: AttachOptions,
+): Promise<Readonly<Record<string, Tensor>>> {
+  const { method, source } = adapter;
+  const stored = imported.model.graph.initializers.get(site.stored);
+  const dtype = stored?.dtype === "float64" ? "float64" : "float32";
+  const shapes = Object.fromEntries(
+    Object.entries(method.params(site.layer, options) as Readonly<Record<string, ParamShape | undefined>>).flatMap(
+      ([name, shape]) => (shape === undefined ? [] : [[name, paramShape(shape, site.layer)] as const]),
+    ),
+  );
+  const read = source === undefined ? undefined : await parametersFromFile(source, site.path, shapes);
+  const own = read ?? (await initialised(imported, site, { method, options }, { seed, statistics }));
+  return Object.fromEntries(
+    Object.keys(shapes).map((name) => [name, own[name].dtype === dtype ? own[name] : cast(own[name], dtype)]),
+  );
+}
+
+/** Asks the method without the weight first: most do not need it, and reading it takes time. */
+async function initialised(
+  imported: ImportedModel,
+  site: LayerSite,
+  { method, options }: { readonly method: AdapterMethod; readonly options: OptionValues<OptionSpecs> },
+  { seed = 0, statistics }: AttachOptions,
+): Promise<Readonly<Record<string, Tensor>>> {
+  const asked = new Error("the weight is needed");
+  let weight: Tensor | undefined;
+  const context: InitContext = {
+    random: adapterRandom(seed, site.path),
+    statistics: statistics?.(site.path),
+    get weight(): Tensor {
+      if (weight === undefined) throw asked;
+      return weight;
+    },
+  };
+  try {
+    return method.init(site.layer, options, context);
+  } catch (error) {
+    if (error !== asked) throw error;
+  }
+  weight = await weightTensor(imported, site);
+  return method.init(site.layer, options, context);
+}

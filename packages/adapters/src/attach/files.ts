@@ -1,0 +1,65 @@
+import { contiguousData, fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
+import type { PeftConfig } from "../peft/format.ts";
+import { type NewModule, newAdapterFiles } from "../peft/new-adapter.ts";
+import type { AdapterFiles } from "../peft/write-adapter.ts";
+import type { Attachment } from "./attach.ts";
+import { adapterNamed } from "./choose.ts";
+import { turned } from "./saved.ts";
+
+export interface AttachedFilesOptions {
+  /** Which adapter; default the first. */
+  readonly adapter?: string;
+  /** Values of the attachment's parameters; default the first values. */
+  readonly parameters?: Readonly<Record<string, Tensor>>;
+  /** Further fields of adapter_config.json: base_model_name_or_path, task_type. */
+  readonly config?: PeftConfig;
+  /** Put before the paths of modules, where the base was stored without it: "transformer.". */
+  readonly prefix?: string;
+}
+
+/** The PEFT files of an attached adapter. Throws `UNKNOWN_ADAPTER`, `MISSING_TENSOR` and what `newAdapterFiles` throws. */
+export function attachedFiles(attachment: Attachment, options: AttachedFilesOptions = {}): AdapterFiles {
+  const { prefix = "", parameters = attachment.parameters } = options;
+  const adapter =
+    options.adapter === undefined ? attachment.adapters[0] : adapterNamed(attachment.adapters, options.adapter);
+  const tensorNamed = (name: string): Tensor => {
+    if (Object.hasOwn(parameters, name)) return parameters[name];
+    throw new LoomweightError({
+      code: "MISSING_TENSOR",
+      problem: "a parameter of the adapter is not given",
+      tensor: name,
+    });
+  };
+  const modules = new Map<string, NewModule>();
+  for (const { path, layer, names } of adapter.modules.values()) {
+    const params = Object.fromEntries(Object.entries(names).map(([param, name]) => [param, tensorNamed(name)]));
+    modules.set(`${prefix}${path}`, { layer, params, options: adapter.ownOptions(path) });
+  }
+  const replacements = new Map<string, Tensor>();
+  for (const { path, name, transposed, adapter: owner } of attachment.saved) {
+    if (owner !== adapter.name) continue;
+    const value = tensorNamed(name);
+    const isAdaptedBias = path.endsWith(".bias") && adapter.modules.has(path.slice(0, -".bias".length));
+    const stored = isAdaptedBias ? `${path.slice(0, -".bias".length)}.base_layer.bias` : path;
+    replacements.set(`${prefix}${stored}`, transposed ? packed(turned(value)) : value);
+  }
+  const { modules_to_save, bias, ...selected } = adapter.selection;
+  const dropout = Object.keys(adapter.method.files.fields).find((field) => field.endsWith("_dropout"));
+  return newAdapterFiles({
+    method: adapter.method,
+    options: adapter.options,
+    modules,
+    replacements,
+    config: {
+      modules_to_save,
+      bias,
+      ...(dropout === undefined ? {} : { [dropout]: adapter.dropout }),
+      ...(prefix === "" ? selected : {}), // else every module by its path
+      ...options.config,
+    },
+  });
+}
+
+function packed(tensor: Tensor): Tensor {
+  return fromData(tensor.dtype, contiguousData(tensor), tensor.shape) as Tensor;
+}

@@ -1,0 +1,13 @@
+export { linearTargets } from "./all-linear.ts";
+export {
+  type AttachedAdapter,
+  type AttachedInstanceOptions,
+  type AttachedModule,
+  type Attachment,
+  type AttachOptions,
+  attach,
+  type SavedTensor,
+} from "./attach.ts";
+export { type AttachedFilesOptions, attachedFiles } from "./files.ts";
+export { findLayers, type LayerForm, type LayerSite } from "./layers.ts";
+export type { AdapterSpec } from "./spec.ts";

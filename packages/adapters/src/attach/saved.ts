@@ -1,0 +1,55 @@
+import type { ImportedModel } from "@loomweight/graph";
+import { isFloat, type Tensor } from "@loomweight/tensor";
+import type { AttachedModule, SavedTensor } from "./attach.ts";
+import type { LayerSite } from "./layers.ts";
+import type { PreparedAdapter } from "./spec.ts";
+
+/** Whole tensors of the model that are trained: those of `modules_to_save`, and biases. */
+export function savedTensors(
+  imported: ImportedModel,
+  { targets }: PreparedAdapter,
+  modules: ReadonlyMap<string, AttachedModule>,
+  sites: readonly LayerSite[],
+): Omit<SavedTensor, "name" | "adapter">[] {
+  const found: Omit<SavedTensor, "name" | "adapter">[] = [];
+  const layerOf = new Map(sites.map((site) => [site.stored, site]));
+  for (const [name, { dtype, data }] of imported.model.graph.initializers) {
+    if (!isFloat(dtype)) continue;
+    const path = data.origin?.tensors[0] ?? layerPath(name, layerOf.get(name));
+    const module = path.slice(0, Math.max(0, path.lastIndexOf(".")));
+    const isBias = path.endsWith(".bias");
+    const wanted =
+      targets.isSaved(module) ||
+      (isBias && (targets.bias === "all" || (targets.bias === "adapted" && modules.has(module))));
+    if (!wanted) continue;
+    const site = layerOf.get(name);
+    const transposed =
+      data.origin?.transform?.includes("transpose") === true ||
+      (data.origin === undefined && site?.form === "MatMul" && site.layer.kind === "linear" && site.weight === name);
+    found.push({ path, initializer: name, transposed });
+  }
+  return found;
+}
+
+/** Weights whose names say nothing go by their layer. */
+function layerPath(name: string, site: LayerSite | undefined): string {
+  return site === undefined || name.endsWith(".weight") ? name : `${site.path}.weight`;
+}
+
+/** The value that an adapter's file has for a tensor, in the graph's layout; else the model's own. */
+export async function replacedBySource(
+  { source }: PreparedAdapter,
+  { path, transposed }: Omit<SavedTensor, "name" | "adapter">,
+  own: Tensor,
+): Promise<Tensor> {
+  const info = source?.replacements.get(path);
+  if (info === undefined || source === undefined) return own;
+  const read = await source.checkpoint.read(info.name);
+  return transposed ? turned(read) : read;
+}
+
+/** A matrix transposed: a view. */
+export function turned(matrix: Tensor): Tensor {
+  const { shape, stride } = matrix;
+  return { ...matrix, shape: [shape[1], shape[0]], stride: [stride[1], stride[0]] };
+}
