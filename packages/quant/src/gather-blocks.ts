@@ -1,6 +1,9 @@
+import type { CodedDType } from "@loomweight/kernels";
 import { allocate, elementCount, fromData, type Tensor } from "@loomweight/tensor";
+import { createByteBlockCoder } from "./byte-block-coder.ts";
 import { float32Values } from "./float32-values.ts";
 import { checkBlockSize, checkWeight, invalid, nonFiniteWeight } from "./options.ts";
+import { plainCodes } from "./panels.ts";
 import { clamp, roundHalfToEven } from "./rounding.ts";
 
 /** A table (embeddings) in 4-bit blocks along one axis, as GatherBlockQuantized takes it. */
@@ -45,6 +48,17 @@ export function quantizeGatherBlocks(table: Tensor, options: GatherOptions = {},
   const inner = elementCount(table.shape.slice(axis + 1));
   const outer = elementCount(table.shape.slice(0, axis));
   const blocks = Math.ceil(size / blockSize);
+  if (axis === rank - 1) {
+    const plain = plainCodes(table);
+    const dtype = plain?.order === "elements" ? plain.dtype : "float32";
+    const coder = tableCoder({ shape: table.shape, blockSize, symmetric, dtype, name, measured: false });
+    if (plain?.order === "elements") coder.add(plain.bytes);
+    else {
+      const values = float32Values(table);
+      coder.add(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    }
+    return coder.finish().quantized;
+  }
   const values = float32Values(table);
   const data = symmetric ? allocate("int4", values.length) : allocate("uint4", values.length);
   const scales = allocate("float32", outer * blocks * inner);
@@ -71,6 +85,55 @@ export function quantizeGatherBlocks(table: Tensor, options: GatherOptions = {},
     ...(zeros && { zeroPoints: fromData("uint4", zeros, scaleShape) }),
     axis,
     blockSize,
+  };
+}
+
+interface TableCoderOptions {
+  readonly shape: readonly number[];
+  readonly blockSize: number;
+  readonly symmetric: boolean;
+  /** dtype of the codes that are added. */
+  readonly dtype: CodedDType;
+  readonly name: string;
+  readonly measured: boolean;
+}
+
+interface MeasuredTable {
+  readonly quantized: GatherBlocks;
+  readonly sqnr: number;
+  readonly largestError: number;
+}
+
+/** `quantizeGatherBlocks` along the last axis of a table whose elements stream row-major as codes of `dtype`. */
+export async function quantizeGatherStream(
+  parts: AsyncIterable<Uint8Array>,
+  options: TableCoderOptions,
+): Promise<MeasuredTable> {
+  const coder = tableCoder(options);
+  for await (const bytes of parts) coder.add(bytes);
+  return coder.finish();
+}
+
+/** Codes along the last axis. */
+function tableCoder(options: TableCoderOptions): { add(bytes: Uint8Array): void; finish(): MeasuredTable } {
+  const { shape, blockSize, symmetric } = options;
+  const length = shape[shape.length - 1];
+  const rows = elementCount(shape) / length;
+  const coder = createByteBlockCoder({ ...options, rows, length, rounding: "even", turned: false });
+  return {
+    add: coder.add,
+    finish() {
+      const { codes, scales, zeroPoints, sqnr, largestError } = coder.finish();
+      const scaleShape = [...shape.slice(0, -1), Math.ceil(length / blockSize)];
+      const quantized: GatherBlocks = {
+        data: symmetric ? fromData("int4", new Int8Array(codes.buffer), shape) : fromData("uint4", codes, shape),
+        scales: fromData("float32", scales, scaleShape),
+        ...(zeroPoints && { zeroPoints: fromData("uint4", zeroPoints, scaleShape) }),
+        axis: shape.length - 1,
+        blockSize,
+      };
+      return { quantized, sqnr, largestError };
+    },
   };
 }
 

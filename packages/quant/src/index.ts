@@ -1,12 +1,6 @@
 export { type BlockQuantized, quantizeBlocks } from "./blocks.ts";
-export {
-  type Bnb4Options,
-  type Bnb4Quantized,
-  type Bnb4Type,
-  bnb4Levels,
-  dequantizeBnb4,
-  quantizeBnb4,
-} from "./bnb4.ts";
+export { type Bnb4Options, dequantizeBnb4, quantizeBnb4 } from "./bnb4.ts";
+export { type Bnb4Quantized, type Bnb4Type, bnb4Levels } from "./bnb4-levels.ts";
 export { dequantizeBlocks } from "./dequantize.ts";
 export { toFloat16Clamped } from "./float16.ts";
 export {

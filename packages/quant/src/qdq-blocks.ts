@@ -1,8 +1,11 @@
-import { allocate, fromData, type Tensor } from "@loomweight/tensor";
-import { quantizeAnyBlocks } from "./blocks.ts";
+import type { CodedDType } from "@loomweight/kernels";
+import { allocate, cast, fromData, type Tensor } from "@loomweight/tensor";
+import { fitsCoder, quantizeAnyBlocks } from "./blocks.ts";
+import { createByteBlockCoder } from "./byte-block-coder.ts";
 import { float32Values } from "./float32-values.ts";
 import { checkBlockSize, checkWeight } from "./options.ts";
 import { codeAt } from "./packing.ts";
+import { plainCodes } from "./panels.ts";
 import { clamp, roundHalfAwayFromZero } from "./rounding.ts";
 import { visitColumns } from "./weight-columns.ts";
 
@@ -44,6 +47,9 @@ export function quantizeQdqBlocks(weight: Tensor, options: QdqOptions = {}, name
   const [K, N] = weight.shape;
   const size = channelWise ? K : blockSize;
   const transposed = channelWise && symmetric;
+  if (!channelWise && fitsCoder(K, blockSize)) {
+    return quantizeQdqWithCoder(weight, { blockSize, symmetric, name, measured: false }).quantized;
+  }
   const quantized = quantizeAnyBlocks(weight, 4, size, symmetric, name);
   const blocks = quantized.packed.shape[1];
   const zeros = quantized.zeroPoints && zeroCodes(quantized.zeroPoints as Tensor<"uint8">, blocks, N);
@@ -74,6 +80,77 @@ export function quantizeQdqBlocks(weight: Tensor, options: QdqOptions = {}, name
     axis: transposed ? 1 : 0,
     blockSize: size,
     transposed,
+  };
+}
+
+interface QdqCoderSettings {
+  readonly blockSize: number;
+  readonly symmetric: boolean;
+  readonly name: string;
+  readonly measured: boolean;
+}
+
+/** What coding in blocks gives, and how far it is from the weight where that was measured. */
+export interface MeasuredQdq {
+  readonly quantized: QdqBlocks;
+  readonly sqnr: number;
+  readonly largestError: number;
+}
+
+/** `quantizeQdqBlocks` where `fitsCoder` holds, with checked options. */
+export function quantizeQdqWithCoder(weight: Tensor, settings: QdqCoderSettings): MeasuredQdq {
+  checkWeight(weight, settings.name, 2);
+  const [K, N] = weight.shape;
+  const plain = plainCodes(weight);
+  const float16Scales = weight.dtype === "float16";
+  if (plain?.order === "columns") {
+    const coder = qdqCoder({ ...settings, K, N, dtype: plain.dtype, float16Scales });
+    coder.add(plain.bytes);
+    return coder.finish();
+  }
+  const coder = qdqCoder({ ...settings, K, N, dtype: "float32", float16Scales });
+  visitColumns(weight, (_first, _count, values) =>
+    coder.add(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)),
+  );
+  return coder.finish();
+}
+
+interface QdqCoderOptions extends QdqCoderSettings {
+  readonly K: number;
+  readonly N: number;
+  readonly dtype: CodedDType;
+  readonly float16Scales: boolean;
+}
+
+/** The same for a weight [K, N] whose columns stream as codes of `dtype`. */
+export async function quantizeQdqStream(
+  columns: AsyncIterable<Uint8Array>,
+  options: QdqCoderOptions,
+): Promise<MeasuredQdq> {
+  const coder = qdqCoder(options);
+  for await (const bytes of columns) coder.add(bytes);
+  return coder.finish();
+}
+
+function qdqCoder(options: QdqCoderOptions): { add(bytes: Uint8Array): void; finish(): MeasuredQdq } {
+  const { K, N, blockSize, symmetric, float16Scales } = options;
+  const coder = createByteBlockCoder({ ...options, rows: N, length: K, rounding: "away", turned: true });
+  return {
+    add: coder.add,
+    finish() {
+      const { codes, scales, zeroPoints, sqnr, largestError } = coder.finish();
+      const blocks = Math.ceil(K / blockSize);
+      const scaleTensor = fromData("float32", scales, [blocks, N]);
+      const quantized: QdqBlocks = {
+        data: symmetric ? fromData("int4", new Int8Array(codes.buffer), [K, N]) : fromData("uint4", codes, [K, N]),
+        scales: float16Scales ? cast(scaleTensor, "float16") : scaleTensor,
+        ...(zeroPoints && { zeroPoints: fromData("uint4", zeroPoints, [blocks, N]) }),
+        axis: 0,
+        blockSize,
+        transposed: false,
+      };
+      return { quantized, sqnr, largestError };
+    },
   };
 }
 

@@ -1,7 +1,10 @@
 import { int, type OnnxModel } from "@loomweight/graph";
-import { type Bnb4Options, type Bnb4Type, dequantizeBnb4, quantizeBnb4 } from "../bnb4.ts";
+import { type Bnb4Options, quantizeBnb4Stream, quantizeBnb4WithCoder } from "../bnb4.ts";
+import type { Bnb4Coder } from "../bnb4-coder.ts";
+import type { Bnb4Type } from "../bnb4-levels.ts";
 import { checkBlockSize, invalid } from "../options.ts";
-import { measureColumns, type OnTensor } from "../report.ts";
+import type { OnTensor } from "../report.ts";
+import { columnCodes } from "./code-stream.ts";
 import { addParts, type RewriteContext } from "./context.ts";
 import { finishEdit, makeOnnxNode, startEdit } from "./edit.ts";
 import { latestWeight } from "./lazy-parts.ts";
@@ -46,18 +49,14 @@ export function quantizeModelBnb4(model: OnnxModel, options: ModelBnb4Options = 
         Bnb4: { dtype: "uint8", shape: [Math.ceil((K * N) / 2)] },
         absmax: { dtype: "float32", shape: [Math.ceil((K * N) / blockSize)] },
       },
-      compute(tensor) {
-        const quantized = quantizeBnb4(tensor, { quantType, blockSize }, name);
-        return {
-          tensors: { Bnb4: quantized.packed, absmax: quantized.absmax },
-          measure() {
-            const { data } = dequantizeBnb4(quantized);
-            return measureColumns(tensor, (out, first, count) =>
-              out.set(data.subarray(first * K, (first + count) * K)),
-            );
-          },
-        };
+      computeStream(measured) {
+        const source = columnCodes(weight);
+        if (source === undefined) return undefined;
+        const settings = { K, N, quantType, blockSize, dtype: source.dtype, name, measured };
+        return quantizeBnb4Stream(source.parts(), settings).then(partsOf);
       },
+      compute: (tensor) =>
+        partsOf(quantizeBnb4WithCoder(tensor, { quantType, blockSize, name, measured: onTensor !== undefined })),
     });
     edit.nodes.push(
       makeOnnxNode({
@@ -76,4 +75,11 @@ export function quantizeModelBnb4(model: OnnxModel, options: ModelBnb4Options = 
     );
   }
   return finishEdit(model, edit, context.done.size > 0 ? { "com.microsoft": 1 } : {});
+}
+
+function partsOf({ quantized, sqnr, largestError }: ReturnType<Bnb4Coder["finish"]>) {
+  return {
+    tensors: { Bnb4: quantized.packed, absmax: quantized.absmax },
+    measure: () => ({ sqnr, largestError }),
+  };
 }

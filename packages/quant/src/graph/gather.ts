@@ -1,7 +1,8 @@
 import { int, type OnnxNode } from "@loomweight/graph";
 import { float32Values } from "../float32-values.ts";
-import { dequantizeGatherBlocks, quantizeGatherBlocks } from "../gather-blocks.ts";
+import { dequantizeGatherBlocks, quantizeGatherBlocks, quantizeGatherStream } from "../gather-blocks.ts";
 import { measureValues } from "../report.ts";
+import { weightCodes } from "./code-stream.ts";
 import { addParts, type RewriteContext } from "./context.ts";
 import { makeOnnxNode } from "./edit.ts";
 
@@ -39,6 +40,18 @@ export function rewriteGather(
       Q4: { dtype: symmetric ? "int4" : "uint4", shape: table.shape },
       scales: { dtype: "float32", shape: blocks },
       ...(!symmetric && { zero_points: { dtype: "uint4", shape: blocks } }),
+    },
+    computeStream(measured) {
+      const source = weightCodes(table.data);
+      if (source === undefined || source.order !== "elements" || axis !== rank - 1) return undefined;
+      const settings = { shape: table.shape, blockSize, symmetric, dtype: source.dtype, name, measured };
+      return quantizeGatherStream(source.parts(), settings).then(({ quantized, ...error }) => {
+        const { data, scales, zeroPoints } = quantized;
+        return {
+          tensors: { Q4: data, scales, ...(zeroPoints && { zero_points: zeroPoints }) },
+          measure: () => error,
+        };
+      });
     },
     compute(tensor) {
       const quantized = quantizeGatherBlocks(tensor, { axis, blockSize, symmetric }, name);

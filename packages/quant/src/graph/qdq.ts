@@ -1,6 +1,15 @@
 import { int, ints, type OnnxNode } from "@loomweight/graph";
-import { dequantizeQdqColumnsInto, quantizeQdqBlocks } from "../qdq-blocks.ts";
+import type { Tensor } from "@loomweight/tensor";
+import { fitsCoder } from "../blocks.ts";
+import {
+  dequantizeQdqColumnsInto,
+  type QdqBlocks,
+  quantizeQdqBlocks,
+  quantizeQdqStream,
+  quantizeQdqWithCoder,
+} from "../qdq-blocks.ts";
 import { measureColumns } from "../report.ts";
+import { columnCodes } from "./code-stream.ts";
 import { addParts, type RewriteContext } from "./context.ts";
 import { makeOnnxNode } from "./edit.ts";
 import { weightMatrix } from "./matrix.ts";
@@ -37,11 +46,25 @@ export function rewriteQdq(
       DQ_scales: { dtype: weight.dtype, shape: stored(blocks) },
       ...(!symmetric && { DQ_zero_points: { dtype: "uint4", shape: stored(blocks) } }),
     },
+    computeStream(measured) {
+      const source = columnCodes(weight);
+      if (source === undefined || channelWise || !fitsCoder(K, blockSize)) return undefined;
+      const float16Scales = weight.dtype === "float16";
+      const settings = { K, N, blockSize, symmetric, dtype: source.dtype, float16Scales, name, measured };
+      return quantizeQdqStream(source.parts(), settings).then(({ quantized, ...error }) => ({
+        tensors: tensorsOf(quantized),
+        measure: () => error,
+      }));
+    },
     compute(tensor) {
+      if (!channelWise && fitsCoder(K, blockSize)) {
+        const measured = context.onTensor !== undefined;
+        const { quantized, ...error } = quantizeQdqWithCoder(tensor, { blockSize, symmetric, name, measured });
+        return { tensors: tensorsOf(quantized), measure: () => error };
+      }
       const quantized = quantizeQdqBlocks(tensor, { blockSize, symmetric, channelWise }, name);
-      const { data, scales, zeroPoints } = quantized;
       return {
-        tensors: { DQ_Q4: data, DQ_scales: scales, ...(zeroPoints && { DQ_zero_points: zeroPoints }) },
+        tensors: tensorsOf(quantized),
         measure: () =>
           measureColumns(tensor, (out, first, count) => dequantizeQdqColumnsInto(out, quantized, first, count)),
       };
@@ -66,4 +89,8 @@ export function rewriteQdq(
   const inputsOfProduct = [node.inputs[0], restored];
   const product = { op: "MatMul", name: prefix ? `${prefix}_matmul_Q4` : "", inputs: inputsOfProduct };
   return [...nodes, makeOnnxNode({ ...product, outputs: node.outputs })];
+}
+
+function tensorsOf({ data, scales, zeroPoints }: QdqBlocks): Readonly<Record<string, Tensor>> {
+  return { DQ_Q4: data, DQ_scales: scales, ...(zeroPoints && { DQ_zero_points: zeroPoints }) };
 }
