@@ -1,10 +1,16 @@
 // methods:begin, written by `pnpm gen`
 export { adapterTune } from "./methods/adaptertune.ts";
 export { adaptFormer } from "./methods/adaptformer.ts";
+export { boft } from "./methods/boft.ts";
 export { dora } from "./methods/dora.ts";
+export { hira } from "./methods/hira.ts";
+export { hra } from "./methods/hra.ts";
 export { hydra } from "./methods/hydra.ts";
+export { loha } from "./methods/loha.ts";
+export { lokr } from "./methods/lokr.ts";
 export { lora } from "./methods/lora.ts";
 export { miss } from "./methods/miss.ts";
+export { oft } from "./methods/oft.ts";
 // methods:end
 
 export { blockMethods } from "./block-catalogue.ts";
@@ -30,9 +36,15 @@ export {
 } from "./fold/plan.ts";
 export { type LayerKind, type LayerShape, layerOf } from "./layer.ts";
 export { type LowRankOptions, lowRankScale } from "./low-rank.ts";
+export type { BoftOptions } from "./methods/boft.ts";
 export type { DoraOptions } from "./methods/dora.ts";
+export type { HiraOptions } from "./methods/hira.ts";
+export type { HraOptions } from "./methods/hra.ts";
+export type { LohaOptions } from "./methods/loha.ts";
+export type { LokrOptions } from "./methods/lokr.ts";
 export type { LoraOptions } from "./methods/lora.ts";
 export type { MissOptions } from "./methods/miss.ts";
+export type { OftOptions } from "./methods/oft.ts";
 export type { AdaptedModule, Adapter } from "./peft/adapter.ts";
 export type { ConfigField, Json, KeySuffix, PeftConfig, PeftFormat } from "./peft/format.ts";
 export { type NewAdapter, type NewModule, newAdapterFiles } from "./peft/new-adapter.ts";

@@ -1,5 +1,12 @@
-import { add, gather, matMul, type Value } from "@loomweight/graph";
-import { elementCount, fromData, type OptionSpecs, type OptionValues, type Tensor } from "@loomweight/tensor";
+import { add, conv, gather, matMul, reshape, type Value } from "@loomweight/graph";
+import {
+  contiguousData,
+  elementCount,
+  fromData,
+  type OptionSpecs,
+  type OptionValues,
+  type Tensor,
+} from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
 import type {
   AdapterMethod,
@@ -66,11 +73,16 @@ export function layerValues(shape: LayerShape, stored: Tensor<"float64">, bias: 
       ? fromData("float64", stored.data, [shape.out, shape.in])
       : transposed(fromData("float64", stored.data, [shape.in, shape.out]));
   const operation = (x: Value, own: Value): Value =>
-    shape.kind === "embedding" ? gather(own, x, 0) : matMul(x, shape.kind === "transposedLinear" ? own : swap(own));
-  const perOutput = (vector: Value) => vector;
+    shape.kind === "convolution"
+      ? conv(x, own)
+      : shape.kind === "embedding"
+        ? gather(own, x, 0)
+        : matMul(x, shape.kind === "transposedLinear" ? own : swap(own));
+  const perOutput = (vector: Value) =>
+    shape.kind === "convolution" ? reshape(vector, [shape.out, ...shape.storedShape.slice(2).map(() => 1)]) : vector;
   const forward = (x: Value) => {
     const y = operation(x, stored);
-    return bias === undefined ? y : add(y, bias);
+    return bias === undefined ? y : add(y, perOutput(bias));
   };
   return { ...shape, weight, base: weight, bias, storedWeight: stored, forward, operation, perOutput };
 }
@@ -89,9 +101,36 @@ function transposed(x: Tensor): Tensor {
   return fromData("float64", out, [columns, rows]);
 }
 
+/** The weight [out, in] of a linear layer after `method`, row by row, from plain rows. */
+export function foldRows<S extends OptionSpecs, P extends string>(
+  method: AdapterMethod<S, P>,
+  rows: readonly (readonly number[])[],
+  params: Readonly<Record<string, Tensor>>,
+  options: Readonly<Record<string, unknown>>,
+): number[] {
+  const stored = fromData("float64", Float64Array.from(rows.flat()), [rows.length, rows[0].length]);
+  const layer = layerValues(layerOf("linear", stored.shape), stored, undefined);
+  const [own, given] = [params as Params<P>, options as OptionValues<S>];
+  const weight = method.weight?.(layer, own, given, method.sums?.(layer, own, given) ?? {}) as Tensor;
+  return Array.from(contiguousData(weight) as Float64Array);
+}
+
+/** Numbers as a float64 tensor. */
+export function float64(values: readonly number[], shape: readonly number[]): Tensor<"float64"> {
+  return fromData("float64", Float64Array.from(values), shape);
+}
+
+/** Asserts that two lists of numbers agree within 1e-12. */
+export function expectNumbers(got: readonly number[], expected: readonly number[]): void {
+  expect(got.length).toBe(expected.length);
+  expected.forEach((value, i) => {
+    expect(Math.abs(got[i] - value), `entry ${i}: ${got[i]}, not ${value}`).toBeLessThanOrEqual(1e-12);
+  });
+}
+
 export function largestDifference(a: Tensor, b: Tensor): number {
   expect(a.shape).toEqual(b.shape);
-  const [x, y] = [a.data as Float64Array, b.data as Float64Array];
+  const [x, y] = [contiguousData(a) as Float64Array, contiguousData(b) as Float64Array];
   let most = 0;
   for (let i = 0; i < x.length; i++) most = Math.max(most, Math.abs(x[i] - y[i]));
   return Number.isNaN(most) ? Number.POSITIVE_INFINITY : most;
@@ -170,15 +209,22 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
     const x: Tensor =
       each.kind === "embedding"
         ? fromData("int64", BigInt64Array.from([0n, BigInt(layer.in - 1), 1n]), [3])
-        : numbers("x", [5, layer.in]);
+        : each.kind === "convolution"
+          ? numbers("x", [2, layer.storedShape[1], ...layer.storedShape.slice(2).map((size) => size + 2)])
+          : numbers("x", [5, layer.in]);
     const applied = method.apply(values, params as Params<P>, x, given) as Tensor;
     const weight = weightOf(values, params, given);
-    const y = each.kind === "embedding" ? gather(swap(weight), x, 0) : matMul(x, swap(weight));
+    const y =
+      each.kind === "embedding"
+        ? gather(swap(weight), x, 0)
+        : each.kind === "convolution"
+          ? conv(x, reshape(weight, layer.storedShape))
+          : matMul(x, swap(weight));
     const bias =
       values.bias !== undefined && method.bias?.needs.every((name) => name in params)
         ? method.bias.change(values.bias, layer, params as Params<P>, given)
         : values.bias;
-    const withBias = bias === undefined ? y : add(y, bias);
+    const withBias = bias === undefined ? y : add(y, values.perOutput(bias));
     expect(largestDifference(applied, withBias as Tensor)).toBeLessThan(1e-10);
     expect(largestDifference(applied, values.forward(x) as Tensor)).toBeGreaterThan(1e-3);
   });

@@ -34,9 +34,9 @@ const faults: readonly Fault[] = [
   { what: "peft_type that is a number", config: { peft_type: 3 }, code: "NOT_AN_ADAPTER", says: ["peft_type"] },
   {
     what: "a type that is known and not built",
-    config: { peft_type: "LOKR" },
+    config: { peft_type: "LILY" },
     code: "UNSUPPORTED_ADAPTER",
-    says: ["LOKR", "MISS"],
+    says: ["LILY", "MISS"],
   },
   {
     what: "a type that nobody knows",

@@ -1,17 +1,5 @@
-import type { ConfigField, Json } from "./format.ts";
-
-const note = (initial: Json, more: Partial<ConfigField> = {}): ConfigField => ({
-  use: "note",
-  default: initial,
-  ...more,
-});
-const target = (initial: Json): ConfigField => ({ use: "target", default: initial });
-const option = (initial: Json, more: Partial<ConfigField> = {}): ConfigField => ({
-  use: "option",
-  default: initial,
-  ...more,
-});
-const unsupported = (initial: Json, what: string): ConfigField => ({ use: "unsupported", default: initial, what });
+import { note, option, target, unsupported } from "./field.ts";
+import type { ConfigField } from "./format.ts";
 
 /** Fields that every PEFT type has. */
 export const commonFields: Readonly<Record<string, ConfigField>> = {
