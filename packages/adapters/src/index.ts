@@ -11,6 +11,7 @@ export { lokr } from "./methods/lokr.ts";
 export { lora } from "./methods/lora.ts";
 export { miss } from "./methods/miss.ts";
 export { oft } from "./methods/oft.ts";
+export { tauGate } from "./methods/taugate.ts";
 // methods:end
 
 export { blockMethods } from "./block-catalogue.ts";

@@ -22,6 +22,8 @@ export interface BlockCase {
   /** Values of the method's inputs. */
   readonly inputs?: Readonly<Record<string, Tensor>>;
   readonly position?: BlockShape["position"];
+  /** What the module computes; default: numbers that do not depend on its input. */
+  readonly module?: (x: Value) => Value;
 }
 
 function wide(tensor: Tensor): Tensor {
@@ -29,11 +31,12 @@ function wide(tensor: Tensor): Tensor {
 }
 
 /** A site whose module makes `output` of x, both test numbers [tokens, width]. */
-export function testSite(shape: BlockShape, tokens: number): BlockInGraph {
+export function testSite(shape: BlockShape, tokens: number, module?: (x: Value) => Value): BlockInGraph {
+  const input = numbers("input", [tokens, shape.in], 2);
   return {
     ...shape,
-    input: numbers("input", [tokens, shape.in], 2),
-    output: numbers("output", [tokens, shape.out], 2),
+    input,
+    output: module?.(input) ?? numbers("output", [tokens, shape.out], 2),
     residual: numbers("residual", [tokens, shape.out], 2),
   };
 }
@@ -99,7 +102,7 @@ export function blockContract<S extends OptionSpecs, P extends string>(
 
   law("a fresh adapter leaves the output as it is", (each) => {
     const { shape, fresh } = prepare(each);
-    const site = testSite(shape, 5);
+    const site = testSite(shape, 5, each.module);
     const tensors = {
       own: Object.fromEntries(Object.entries(fresh.own).map(([name, tensor]) => [name, wide(tensor)])),
       shared: Object.fromEntries(Object.entries(fresh.shared).map(([name, tensor]) => [name, wide(tensor)])),
@@ -109,18 +112,21 @@ export function blockContract<S extends OptionSpecs, P extends string>(
 
   law("values are the same on tensors and in a graph", (each) => {
     const { shape, shapes } = prepare(each);
-    const site = testSite(shape, 4);
+    const site = testSite(shape, 4, each.module);
     const tensors = { own: random(shapes.own), shared: random(shapes.shared) };
     const direct = applied(each, site, tensors) as Tensor;
     const x = input("x", "float64", [4, shape.in]);
-    const graph = evaluateTrace({ y: applied(each, { ...site, input: x }, tensors) }, { x: site.input as Tensor }).y;
+    const graph = evaluateTrace(
+      { y: applied(each, { ...site, input: x, output: each.module?.(x) ?? site.output }, tensors) },
+      { x: site.input as Tensor },
+    ).y;
     expect(largest(direct, graph)).toBeLessThan(1e-12);
     expect(largest(direct, site.output as Tensor)).toBeGreaterThan(1e-4);
   });
 
   law("gradients are those of central differences", (each) => {
     const { shape, shapes } = prepare(each);
-    const site = testSite(shape, 3);
+    const site = testSite(shape, 3, each.module);
     const feeds: Record<string, Tensor> = { ...random(shapes.own), ...random(shapes.shared) };
     const values = Object.fromEntries(
       Object.entries(feeds).map(([name, tensor]) => [name, input(name, "float64", tensor.shape)]),
@@ -152,7 +158,7 @@ export function blockContract<S extends OptionSpecs, P extends string>(
   law("tokens do not see each other", (each) => {
     const { shape, shapes } = prepare(each);
     const tensors = { own: random(shapes.own), shared: random(shapes.shared) };
-    const site = testSite(shape, 5);
+    const site = testSite(shape, 5, each.module);
     const whole = applied(each, site, tensors);
     const order = fromData("int64", BigInt64Array.from([3n, 0n, 4n]), [3]);
     const at = (value: Value | undefined) => value && gather(value, order, 0);

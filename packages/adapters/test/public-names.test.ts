@@ -42,6 +42,7 @@ test("the public names are these", () => {
     "rankSweep",
     "readAdapter",
     "shiftSpectrum",
+    "tauGate",
     "writeAdapter",
   ]);
   expect(Object.keys(attachNames).sort()).toEqual(["attach", "attachedFiles", "findLayers", "linearTargets"]);
