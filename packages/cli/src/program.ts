@@ -15,6 +15,20 @@ export type Runner = (work: (context: CommandContext) => Promise<void>) => Promi
 
 const exportTargets = ["transformers.js", "genai"] as const;
 const slotLayouts = ["single", "rows"] as const;
+/** Those of `combineAdapters`, which is loaded when the command runs. */
+const combinations = [
+  "linear",
+  "cat",
+  "svd",
+  "ties",
+  "ties_svd",
+  "dare_linear",
+  "dare_linear_svd",
+  "dare_ties",
+  "dare_ties_svd",
+  "magnitude_prune",
+  "magnitude_prune_svd",
+] as const;
 const foldDTypes = ["float32", "float16", "bfloat16"] as const;
 
 /** The command line: names, arguments and options of every command. Its work is loaded when it is called. */
@@ -127,6 +141,41 @@ export function createProgram(run: Runner): Command {
     .option("--shard-size <size>", "largest weights file, such as 5GB", parseSize)
     .action((base: string, adapters: string[], options: FoldFlags) =>
       run(async (context) => (await import("./commands/fold.ts")).fold(context, options, base, adapters)),
+    );
+
+  program
+    .command("combine")
+    .description("combine LoRA adapters of one base into one, or give one another rank")
+    .argument("<adapter...>", "adapter folders")
+    .requiredOption("-o, --out <folder>", "the folder to write; must not exist")
+    .option("--weights <list>", "one number for each adapter (default: 1 each)", parseNumbers)
+    .addOption(
+      new Option("--combination <how>", "cat (the exact sum), or one of the others")
+        .choices(combinations)
+        .default("cat"),
+    )
+    .option("--rank <count>", "…_svd, svd: rank of the result (default: the adapters' largest)", parseCount)
+    .option("--energy <share>", "…_svd, svd: the smallest rank that keeps this share", parseShare)
+    .option("--density <share>", "ties, dare, magnitude_prune: share of entries that stay", parseShare)
+    .addOption(new Option("--majority-sign <how>", "ties: sign by sum or by number").choices(["total", "frequency"]))
+    .addOption(seedOption("seed of dare's masks"))
+    .option("--force", "replace the output folder if it exists")
+    .action((adapters: string[], options: CombineFlags) =>
+      run(async (context) => (await import("./commands/combine.ts")).combine(context, options, adapters)),
+    );
+
+  program
+    .command("extract-lora")
+    .description("turn the difference of two models into a LoRA adapter")
+    .argument("<base>", "the base model's folder")
+    .argument("<model>", "the fine-tuned model, or base+adapter: any adapter as a LoRA")
+    .argument("<out>", "the folder to write; must not exist")
+    .option("--rank <count>", "rank of each layer at most", parseCount, 16)
+    .option("--energy <share>", "take the smallest rank that keeps this share of each layer's update", parseShare)
+    .addOption(new Option("--dtype <dtype>", "dtype of the factors").choices(foldDTypes).default("float32"))
+    .option("--force", "replace the output folder if it exists")
+    .action((base: string, model: string, out: string, options: ExtractLoraFlags) =>
+      run(async (context) => (await import("./commands/extract-lora.ts")).extract(context, options, base, model, out)),
     );
 
   program
@@ -259,6 +308,25 @@ export interface FoldFlags {
   readonly shardSize?: number;
 }
 
+export interface CombineFlags {
+  readonly out: string;
+  readonly weights?: readonly number[];
+  readonly combination: (typeof combinations)[number];
+  readonly rank?: number;
+  readonly energy?: number;
+  readonly density?: number;
+  readonly majoritySign?: "total" | "frequency";
+  readonly seed?: number;
+  readonly force?: boolean;
+}
+
+export interface ExtractLoraFlags {
+  readonly rank: number;
+  readonly energy?: number;
+  readonly dtype: (typeof foldDTypes)[number];
+  readonly force?: boolean;
+}
+
 export interface ExportFlags {
   readonly dtype: readonly string[];
   readonly target?: (typeof exportTargets)[number];
@@ -331,6 +399,15 @@ export function parseList(text: string): string[] {
   const names = text.split(",").map((name) => name.trim());
   if (names.some((name) => name === "")) throw new InvalidArgumentError("Names separated by commas are needed.");
   return [...new Set(names)];
+}
+
+/** "0.7,-0.4" → [0.7, -0.4]. */
+function parseNumbers(text: string): number[] {
+  return text.split(",").map((part) => {
+    const number = part.trim() === "" ? Number.NaN : Number(part);
+    if (!Number.isFinite(number)) throw new InvalidArgumentError("Numbers separated by commas are needed.");
+    return number;
+  });
 }
 
 /** "5GB", "500 MB", "1.5GiB", "4096" → bytes. */

@@ -8,6 +8,12 @@ export {
   combinations,
   combineLowRank,
 } from "./adapters/combine-low-rank.ts";
+export {
+  type ExtractedLayer,
+  type ExtractedLora,
+  type ExtractLoraOptions,
+  extractLora,
+} from "./adapters/extract-lora.ts";
 export { type LowRankUpdate, lowRankSum } from "./adapters/low-rank-sum.ts";
 export { type MeasuredAdapter, metricsWeightedAverage } from "./adapters/mwa.ts";
 export { lossAtStep, readTrainerState, type TrainerState } from "./adapters/trainer-state.ts";

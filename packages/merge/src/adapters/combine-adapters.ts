@@ -117,6 +117,16 @@ interface Part {
 /** A module's factors as matrices. */
 async function readPart(adapter: Adapter, path: string): Promise<Part> {
   const module = adapter.modules.get(path) as AdaptedModule;
+  if (module.method.name !== lora.name || module.parts !== undefined) {
+    throw new LoomweightError({
+      code: "UNSUPPORTED_ADAPTER",
+      problem: "only LoRA factors of whole weights are combined",
+      file: adapter.location,
+      tensor: path,
+      found: module.parts === undefined ? module.method.name : "factors of one expert among several",
+      fix: "Fold the adapters and merge the models.",
+    });
+  }
   const [infoA, infoB] = [module.params.get("A"), module.params.get("B")];
   if (infoA === undefined || infoB === undefined) {
     throw new LoomweightError({
