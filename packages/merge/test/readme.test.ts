@@ -105,6 +105,7 @@ async function run(code: string): Promise<unknown[]> {
 const logs: readonly (readonly unknown[])[] = [
   [Float32Array.of(-4, -3, 3, 0)],
   [],
+  [],
   [Float32Array.of(2, 3)],
   [2],
   [true],
