@@ -125,6 +125,8 @@ export interface AdapterMethod<S extends OptionSpecs = OptionSpecs, P extends st
   ): { readonly [K in P]?: ParamShape };
   /** Parameters that a file may leave out: their absence is a setting of its own. */
   readonly optional?: readonly NoInfer<P>[];
+  /** Parameters, own or shared, that training leaves as they are: random projections, positions. Whole numbers always are. */
+  readonly frozen?: readonly NoInfer<P>[];
   /** Fresh tensors that all adapted layers share, by key; handed to every other function among `params`. */
   shared?(
     layers: ReadonlyMap<string, LayerShape>,

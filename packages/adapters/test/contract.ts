@@ -21,13 +21,16 @@ import { dimSize, paramShape } from "../src/define.ts";
 import { sliceLayer, sliceParam } from "../src/fold/slice.ts";
 import { unfoldedWeight } from "../src/fold/unfold.ts";
 import { type LayerKind, type LayerShape, layerOf, storedAxis } from "../src/layer.ts";
+import { checkAttached, checkGradients } from "./attach-laws.ts";
 
 /** Laws of every adapter method; a law that does not apply is skipped with its reason. */
 export type Law =
   | "a fresh adapter leaves the layer as it is"
   | "apply is the layer with weight"
   | "slices make up the whole"
-  | "unfolding gives the weight back";
+  | "unfolding gives the weight back"
+  | "attached to a graph, it is the layer with weight"
+  | "attached, its gradients are those of central differences";
 
 export interface ContractCase {
   readonly what: string;
@@ -297,4 +300,11 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
     const again = unfoldedWeight(method, folded, params as Params<P>, given);
     expect(largestDifference(again, values.weight as Tensor)).toBeLessThan(1e-9);
   });
+
+  const evaluated = (body: typeof checkAttached) => async (each: ContractCase) => {
+    if (each.kind === "convolution" || each.kind === "normalization") return; // onnxruntime runs those: attach.test.ts
+    await body(method, each);
+  };
+  law("attached to a graph, it is the layer with weight", evaluated(checkAttached));
+  law("attached, its gradients are those of central differences", evaluated(checkGradients));
 }

@@ -15,25 +15,17 @@ import {
   type ValueSite,
 } from "@loomweight/graph";
 import type { RandomInputs } from "@loomweight/graph/training";
-import { cast, isFloat, LoomweightError, type OptionSpecs, type OptionValues, type Tensor } from "@loomweight/tensor";
-import { type AdapterMethod, type InitContext, type ParamShape, paramShape } from "../define.ts";
+import { isFloat, LoomweightError, type OptionSpecs, type OptionValues, type Tensor } from "@loomweight/tensor";
+import type { AdapterMethod } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
 import type { Adapter } from "../peft/adapter.ts";
-import { adapterRandom } from "../random.ts";
 import { linearTargets } from "./all-linear.ts";
 import { adapterNamed, chooseSites, requireDistinct, sizes, unknownParameter, unmatched } from "./choose.ts";
+import { firstValues } from "./first-values.ts";
 import { changedState, layerInGraph, plainState, widened } from "./layer-in-graph.ts";
 import { findLayers, type LayerSite } from "./layers.ts";
 import { replacedBySource, savedTensors } from "./saved.ts";
-import {
-  type AdapterSpec,
-  optionsOf,
-  type PreparedAdapter,
-  parametersFromFile,
-  prepareAdapter,
-  prepareSpec,
-} from "./spec.ts";
-import { weightTensor } from "./weight-tensor.ts";
+import { type AdapterSpec, type PreparedAdapter, prepareAdapter, prepareSpec } from "./spec.ts";
 
 export interface AttachOptions {
   /** Keys the fresh parameters. Default 0. */
@@ -47,8 +39,10 @@ export interface AttachedModule {
   readonly path: string;
   readonly layer: LayerShape;
   readonly options: OptionValues<OptionSpecs>;
-  /** Parameter of the method → its name among the attachment's parameters. */
+  /** Parameter of the method → its name among the attachment's parameters and constants. */
   readonly names: Readonly<Record<string, string>>;
+  /** The module's own parameters, which its file holds: the others are shared or follow from the model. */
+  readonly files: readonly string[];
 }
 
 /** One adapter and what it changes. */
@@ -59,6 +53,8 @@ export interface AttachedAdapter {
   readonly options: Readonly<Record<string, unknown>>;
   readonly dropout: number;
   readonly modules: ReadonlyMap<string, AttachedModule>;
+  /** Key of a tensor that modules share → its name among the attachment's parameters and constants. */
+  readonly shared: Readonly<Record<string, string>>;
   /** Fields of adapter_config.json that select modules. */
   readonly selection: PreparedAdapter["selection"];
   ownOptions(path: string): Readonly<Record<string, unknown>>;
@@ -96,6 +92,8 @@ export interface Attachment {
   readonly adapters: readonly AttachedAdapter[];
   /** First values of everything that is trained, by name: "<module>.<parameter>", the adapter's name and ":" before it where there are several. */
   readonly parameters: Readonly<Record<string, Tensor>>;
+  /** What adapters need besides and training leaves as it is: projections, positions. */
+  readonly constants: Readonly<Record<string, Tensor>>;
   readonly saved: readonly SavedTensor[];
   readonly warnings: readonly string[];
   /** The model with its adapters, called like a function; differentiable with respect to `parameters`. */
@@ -127,26 +125,58 @@ export async function attach(
   requireDistinct(prepared);
   const prefix = ({ name }: PreparedAdapter) => (prepared.length === 1 ? "" : `${name}:`);
   const parameters: Record<string, Tensor> = {};
+  const constants: Record<string, Tensor> = {};
   const attached: AttachedAdapter[] = [];
   const saved: SavedTensor[] = [];
   const warnings: string[] = [];
   for (const adapter of prepared) {
     const chosen = chooseSites(adapter, sites);
     warnings.push(...unmatched(adapter, chosen));
+    const first = await firstValues(imported, adapter, chosen, {
+      seed: options.seed ?? 0,
+      statistics: options.statistics,
+    });
+    const frozen = new Set<string>(adapter.method.frozen ?? []);
+    const keep = (param: string, name: string, tensor: Tensor) => {
+      (frozen.has(param) || !isFloat(tensor.dtype) ? constants : parameters)[name] = tensor;
+      return name;
+    };
     const modules = new Map<string, AttachedModule>();
-    for (const site of chosen) {
-      if (modules.has(site.path)) continue;
-      const own = optionsOf(adapter, site.path);
-      const fresh = await firstParameters(imported, site, { adapter, options: own }, options);
+    for (const [path, { site, options: own, own: params, shared, prepared: made }] of first.modules) {
       const names: Record<string, string> = {};
-      for (const [param, tensor] of Object.entries(fresh)) {
-        names[param] = `${prefix(adapter)}${site.path}.${param}`;
-        parameters[names[param]] = tensor;
+      for (const [param, tensor] of Object.entries(params)) {
+        names[param] = keep(param, `${prefix(adapter)}${path}.${param}`, tensor);
       }
-      modules.set(site.path, { path: site.path, layer: site.layer, options: own, names });
+      for (const [param, key] of Object.entries(shared)) {
+        names[param] = keep(param, `${prefix(adapter)}shared.${key}`, first.shared[key]);
+      }
+      const ownNames = { ...names };
+      for (const [param, tensor] of Object.entries(made)) {
+        names[param] = `${prefix(adapter)}${path}.${param}`;
+        constants[names[param]] = tensor;
+      }
+      modules.set(path, {
+        path,
+        layer: site.layer,
+        options: own,
+        names,
+        files: Object.keys(ownNames).filter((each) => !(each in shared)),
+      });
     }
+    const sharedNames = Object.fromEntries(
+      Object.keys(first.shared).map((key) => [key, `${prefix(adapter)}shared.${key}`]),
+    );
     const { name, method, dropout, selection, ownOptions } = adapter;
-    attached.push({ name, method, options: adapter.options, dropout, modules, selection, ownOptions });
+    attached.push({
+      name,
+      method,
+      options: adapter.options,
+      dropout,
+      modules,
+      shared: sharedNames,
+      selection,
+      ownOptions,
+    });
     for (const each of savedTensors(imported, adapter, modules, sites)) {
       const key = `${prefix(adapter)}${each.path}`;
       saved.push({ ...each, name: key, adapter: name });
@@ -163,9 +193,11 @@ export async function attach(
     model: imported,
     adapters: attached,
     parameters,
+    constants,
     saved,
     warnings,
-    instantiate: (given = {}) => instantiateAttached({ imported, attached, parameters, saved, byOutput }, given),
+    instantiate: (given = {}) =>
+      instantiateAttached({ imported, attached, parameters, constants, saved, byOutput }, given),
   };
 }
 
@@ -173,12 +205,13 @@ interface Attached {
   readonly imported: ImportedModel;
   readonly attached: readonly AttachedAdapter[];
   readonly parameters: Readonly<Record<string, Tensor>>;
+  readonly constants: Readonly<Record<string, Tensor>>;
   readonly saved: readonly SavedTensor[];
   readonly byOutput: ReadonlyMap<string, readonly LayerSite[]>;
 }
 
 function instantiateAttached(
-  { imported, attached, parameters: initial, saved, byOutput }: Attached,
+  { imported, attached, parameters: initial, constants, saved, byOutput }: Attached,
   options: AttachedInstanceOptions,
 ): Instance {
   const { parameters = {}, weights = {}, random, active, change, prefix, ...rest } = options;
@@ -189,7 +222,7 @@ function instantiateAttached(
   const own = new Map<string, Value>();
   const trained = (name: string): Value => {
     if (Object.hasOwn(parameters, name)) return parameters[name];
-    const made = own.get(name) ?? parameter(name, lazyTensor(initial[name]));
+    const made = own.get(name) ?? parameter(name, lazyTensor(initial[name] ?? constants[name]));
     own.set(name, made);
     return made;
   };
@@ -274,52 +307,4 @@ function adapted(
   }
   if (state === plain) return values.output;
   return state.output.dtype === values.output.dtype ? state.output : castValue(state.output, values.output.dtype);
-}
-
-/** Fresh parameters of a module, or those of the file, in the dtype in which the graph's adapters compute. */
-async function firstParameters(
-  imported: ImportedModel,
-  site: LayerSite,
-  { adapter, options }: { readonly adapter: PreparedAdapter; readonly options: OptionValues<OptionSpecs> },
-  { seed = 0, statistics }: AttachOptions,
-): Promise<Readonly<Record<string, Tensor>>> {
-  const { method, source } = adapter;
-  const stored = imported.model.graph.initializers.get(site.stored);
-  const dtype = stored?.dtype === "float64" ? "float64" : "float32";
-  const shapes = Object.fromEntries(
-    Object.entries(method.params(site.layer, options) as Readonly<Record<string, ParamShape | undefined>>).flatMap(
-      ([name, shape]) => (shape === undefined ? [] : [[name, paramShape(shape, site.layer)] as const]),
-    ),
-  );
-  const read = source === undefined ? undefined : await parametersFromFile(source, site.path, shapes);
-  const own = read ?? (await initialised(imported, site, { method, options }, { seed, statistics }));
-  return Object.fromEntries(
-    Object.keys(shapes).map((name) => [name, own[name].dtype === dtype ? own[name] : cast(own[name], dtype)]),
-  );
-}
-
-/** Asks the method without the weight first: most do not need it, and reading it takes time. */
-async function initialised(
-  imported: ImportedModel,
-  site: LayerSite,
-  { method, options }: { readonly method: AdapterMethod; readonly options: OptionValues<OptionSpecs> },
-  { seed = 0, statistics }: AttachOptions,
-): Promise<Readonly<Record<string, Tensor>>> {
-  const asked = new Error("the weight is needed");
-  let weight: Tensor | undefined;
-  const context: InitContext = {
-    random: adapterRandom(seed, site.path),
-    statistics: statistics?.(site.path),
-    get weight(): Tensor {
-      if (weight === undefined) throw asked;
-      return weight;
-    },
-  };
-  try {
-    return method.init(site.layer, options, context);
-  } catch (error) {
-    if (error !== asked) throw error;
-  }
-  weight = await weightTensor(imported, site);
-  return method.init(site.layer, options, context);
 }

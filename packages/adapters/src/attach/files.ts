@@ -23,6 +23,7 @@ export function attachedFiles(attachment: Attachment, options: AttachedFilesOpti
   const adapter =
     options.adapter === undefined ? attachment.adapters[0] : adapterNamed(attachment.adapters, options.adapter);
   const tensorNamed = (name: string): Tensor => {
+    if (Object.hasOwn(attachment.constants, name)) return attachment.constants[name];
     if (Object.hasOwn(parameters, name)) return parameters[name];
     throw new LoomweightError({
       code: "MISSING_TENSOR",
@@ -31,8 +32,8 @@ export function attachedFiles(attachment: Attachment, options: AttachedFilesOpti
     });
   };
   const modules = new Map<string, NewModule>();
-  for (const { path, layer, names } of adapter.modules.values()) {
-    const params = Object.fromEntries(Object.entries(names).map(([param, name]) => [param, tensorNamed(name)]));
+  for (const { path, layer, names, files } of adapter.modules.values()) {
+    const params = Object.fromEntries(files.map((param) => [param, tensorNamed(names[param])]));
     modules.set(`${prefix}${path}`, { layer, params, options: adapter.ownOptions(path) });
   }
   const replacements = new Map<string, Tensor>();
@@ -50,6 +51,7 @@ export function attachedFiles(attachment: Attachment, options: AttachedFilesOpti
     options: adapter.options,
     modules,
     replacements,
+    shared: new Map(Object.entries(adapter.shared).map(([key, name]) => [key, tensorNamed(name)])),
     config: {
       modules_to_save,
       bias,

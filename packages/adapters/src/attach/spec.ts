@@ -46,7 +46,10 @@ export interface PreparedAdapter {
 }
 
 /** Options of a module, checked. */
-export function optionsOf(adapter: PreparedAdapter, path: string): OptionValues<OptionSpecs> {
+export function optionsOf(
+  adapter: Pick<PreparedAdapter, "method" | "options" | "ownOptions">,
+  path: string,
+): OptionValues<OptionSpecs> {
   const { method, options } = adapter;
   return parseOptions(method.options, { ...options, ...adapter.ownOptions(path) }, method.name);
 }

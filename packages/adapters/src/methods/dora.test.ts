@@ -5,12 +5,19 @@ import { layerOf } from "../layer.ts";
 import { dora } from "./dora.ts";
 
 const plain = { rank: 2, alpha: 3, rankStabilized: false };
-adapterContract(dora, [
-  { what: "linear [6, 4]", kind: "linear", storedShape: [6, 4], options: plain },
-  { what: "linear with rsLoRA", kind: "linear", storedShape: [5, 7], options: { ...plain, rankStabilized: true } },
-  { what: "GPT-2's Conv1D [4, 9]", kind: "transposedLinear", storedShape: [4, 9], options: plain },
-  { what: "embedding [11, 4]", kind: "embedding", storedShape: [11, 4], options: plain },
-]);
+adapterContract(
+  dora,
+  [
+    { what: "linear [6, 4]", kind: "linear", storedShape: [6, 4], options: plain },
+    { what: "linear with rsLoRA", kind: "linear", storedShape: [5, 7], options: { ...plain, rankStabilized: true } },
+    { what: "GPT-2's Conv1D [4, 9]", kind: "transposedLinear", storedShape: [4, 9], options: plain },
+    { what: "embedding [11, 4]", kind: "embedding", storedShape: [11, 4], options: plain },
+  ],
+  {
+    "attached, its gradients are those of central differences":
+      "the norm is a constant in training (§4.3 of the paper); PEFT's gradients are replayed",
+  },
+);
 adapterContract(
   dora,
   [{ what: "convolution [6, 3, 3, 2]", kind: "convolution", storedShape: [6, 3, 3, 2], options: plain }],

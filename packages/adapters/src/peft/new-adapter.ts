@@ -35,6 +35,8 @@ export interface NewAdapter {
   readonly modules: ReadonlyMap<string, NewModule>;
   /** Tensors that replace the base's, by their names in the model: those of `modules_to_save`. Default none. */
   readonly replacements?: ReadonlyMap<string, Tensor>;
+  /** Tensors of no module, by what follows `base_model.` in their keys: projections that layers share. Default none. */
+  readonly shared?: ReadonlyMap<string, Tensor>;
   /** Further fields of adapter_config.json: base_model_name_or_path, task_type, target_modules (default: every path). */
   readonly config?: PeftConfig;
 }
@@ -61,6 +63,7 @@ export function newAdapterFiles(adapter: NewAdapter): AdapterFiles {
     for (const [key, tensor] of moduleTensors(method, path, module, own)) tensors.set(key, tensor);
   }
   for (const [name, tensor] of adapter.replacements ?? []) tensors.set(`${keyPrefix}${name}`, tensor);
+  for (const [key, tensor] of adapter.shared ?? []) tensors.set(`base_model.${key}`, tensor);
   const fields = { ...commonFields, ...targetFields, ...method.files.fields };
   const config: Record<string, Json> = {};
   for (const [name, field] of Object.entries(fields)) config[name] = field.default;
