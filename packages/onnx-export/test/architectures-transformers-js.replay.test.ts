@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fixtureArea, fixtureCases, readFixtureJson, readFixtureTensors } from "@loomweight/fixtures";
@@ -6,6 +6,7 @@ import type { Task } from "@loomweight/models";
 import type { Tensor } from "@loomweight/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
 import { exportFolder } from "../src/node/index.ts";
+import { giveTokenizer, lonelyWord, textOf, word } from "./pipelines/folder.ts";
 
 // Recorded models have no tokenizer: they get one in which "<7>" is token 7, so that recorded ids become text and back.
 
@@ -52,76 +53,6 @@ function exported(name: string, what: string, task: Task | undefined, use: (each
       await rm(root, { recursive: true, force: true });
     }
   });
-}
-
-/** A tokenizer of words "<0>", "<1>", …, and an image processor that leaves pixels as they are, where the folder has none. */
-async function giveTokenizer(folder: string, maskId: number): Promise<void> {
-  const config = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
-  const text = config.text_config ?? config;
-  const vocabulary = Object.fromEntries(Array.from({ length: text.vocab_size ?? 1 }, (_, id) => [word(id), id]));
-  const pad = text.pad_token_id ?? 0;
-  const special = (id: number) => ({
-    id,
-    content: word(id),
-    special: true,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-  });
-  const ids: number[] = [...new Set<number>([pad, maskId, config.decoder_start_token_id ?? pad])].sort((a, b) => a - b);
-  const tokenizer = {
-    version: "1.0",
-    added_tokens: ids.map(special),
-    normalizer: null,
-    pre_tokenizer: { type: "WhitespaceSplit" },
-    post_processor: null,
-    decoder: { type: "WordPiece", prefix: "##", cleanup: false },
-    model: {
-      type: "WordPiece",
-      vocab: vocabulary,
-      unk_token: word(0),
-      continuing_subword_prefix: "##",
-      max_input_chars_per_word: 100,
-    },
-  };
-  const settings = {
-    tokenizer_class: "PreTrainedTokenizer",
-    pad_token: word(pad),
-    unk_token: word(0),
-    mask_token: word(maskId),
-    model_max_length: text.max_position_embeddings ?? text.n_positions ?? 64,
-    clean_up_tokenization_spaces: false,
-  };
-  await writeFile(join(folder, "tokenizer.json"), JSON.stringify(tokenizer));
-  await writeFile(join(folder, "tokenizer_config.json"), JSON.stringify(settings));
-  const size = config.vision_config?.image_size ?? config.image_size;
-  if (size !== undefined) {
-    const processor = { image_processor_type: "ViTImageProcessor", do_resize: false, do_normalize: true };
-    const image = { ...processor, image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5], do_rescale: true };
-    await writeFile(join(folder, "preprocessor_config.json"), JSON.stringify(image));
-  }
-}
-
-const word = (id: number) => `<${id}>`;
-
-/** A word that occurs once in row 0 (a mask for it changes nothing that was recorded), 3 where nothing fills masks. */
-function lonelyWord(tensors: ReadonlyMap<string, Tensor>): { masked: number; maskId: number } {
-  const ids = tensors.get("in.input_ids");
-  if (ids === undefined || !tensors.has("out.last_hidden_state")) return { masked: 0, maskId: 3 };
-  const row = Array.from((ids.data as BigInt64Array).subarray(0, ids.shape[1]), Number);
-  const masked = row.findIndex((id) => row.indexOf(id) === row.lastIndexOf(id));
-  return { masked, maskId: row[masked] };
-}
-
-function textOf(tensors: ReadonlyMap<string, Tensor>, row: number): string {
-  const ids = tensors.get("in.input_ids") as Tensor;
-  const mask = tensors.get("in.attention_mask");
-  const width = ids.shape[1];
-  const words: string[] = [];
-  for (let column = row * width; column < (row + 1) * width; column++) {
-    if (mask === undefined || Number(mask.data[column]) === 1) words.push(word(Number(ids.data[column])));
-  }
-  return words.join(" ");
 }
 
 /** Recorded row [start, start + count) of a tensor, flat. */

@@ -15,8 +15,24 @@ const candidates = [
 /** A Chromium of this machine; undefined where there is none. */
 export const chromiumPath = candidates.find((path) => path !== undefined && existsSync(path));
 
+export interface BrowserOptions {
+  /** Give pages WebGPU, by the software driver that Chromium brings; default false. */
+  readonly webgpu?: boolean;
+}
+
+const withoutGpu = ["--disable-gpu"];
+const softwareGpu = [
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+  "--enable-features=Vulkan",
+  "--use-vulkan=swiftshader",
+  "--disable-vulkan-surface",
+];
+
 /** A browser without a window and with a profile of its own; `close` removes both. */
-export async function openBrowser(): Promise<{ readonly context: BrowserContext; close(): Promise<void> }> {
+export async function openBrowser({
+  webgpu = false,
+}: BrowserOptions = {}): Promise<{ readonly context: BrowserContext; close(): Promise<void> }> {
   const profile = mkdtempSync(join(tmpdir(), "loomweight-browser-"));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: chromiumPath,
@@ -25,7 +41,7 @@ export async function openBrowser(): Promise<{ readonly context: BrowserContext;
     viewport: { width: 1100, height: 900 },
     args: [
       "--no-sandbox",
-      "--disable-gpu",
+      ...(webgpu ? softwareGpu : withoutGpu),
       "--disable-quic",
       "--no-first-run",
       "--disable-background-networking",

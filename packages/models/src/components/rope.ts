@@ -2,14 +2,12 @@ import {
   add,
   cast,
   concat,
-  cos,
   div,
   greater,
   max,
   mul,
   pow,
   reduceMax,
-  sin,
   split,
   sub,
   unsqueeze,
@@ -18,6 +16,7 @@ import {
 } from "@loomweight/graph";
 import { fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
 import type { ComputeDType } from "../weights.ts";
+import { cosSin } from "./cos-sin.ts";
 import type { Rope } from "./rope-config.ts";
 
 /** Size of the part of a head that turns. */
@@ -79,19 +78,15 @@ export interface Rotation {
 
 /**
  * Angles are computed in float32, whatever the graph computes in: half precision cannot hold a position times a frequency.
- * Their cosines and sines are taken in float64: those of GPUs are off by 5e-4 and, at angles of thousands, by more; in
- * float64 they are left to the CPU, which is exact, and the tables are small.
  */
 export function rotationAt(positionIds: Value, rope: Rope, headDim: number, dtype: ComputeDType): Rotation {
   const size = rotatedSize(rope, headDim);
   const positions = cast(positionIds, "float32");
-  const angles = cast(mul(unsqueeze(positions, [2, 3]), frequenciesAt(positions, rope, size)), "float64");
+  const angles = mul(unsqueeze(positions, [2, 3]), frequenciesAt(positions, rope, size));
   const factor = "attentionFactor" in rope ? rope.attentionFactor : 1;
-  const table = (values: Value) => {
-    if (factor === 1) return cast(values, dtype);
-    return cast(mul(cast(values, "float32"), factor), dtype);
-  };
-  return { cos: table(cos(angles)), sin: table(sin(angles)), size };
+  const table = (values: Value) => cast(factor === 1 ? values : mul(values, factor), dtype);
+  const { cos, sin } = cosSin(angles);
+  return { cos: table(cos), sin: table(sin), size };
 }
 
 /** Frequencies [size / 2]; of dynamic and longrope they follow from the largest position of the batch. */
