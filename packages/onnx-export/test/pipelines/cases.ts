@@ -189,6 +189,18 @@ function twoTowers(folder: string, scores: (logits: readonly number[]) => number
   };
 }
 
+function encoderDecoder(folder: string): PipelineCase {
+  return {
+    task: "text2text-generation",
+    folder,
+    request: (recorded) => ({ texts: [text(recorded)], options: greedyOptions }),
+    check: (made, recorded) => {
+      const [{ generated_text: written }] = made as { generated_text: string }[];
+      expect(written).toBe(greedyText(recorded));
+    },
+  };
+}
+
 /** One of each task that transformers.js has a pipeline for. */
 export const pipelineCases: readonly PipelineCase[] = [
   decoder("llama"),
@@ -313,15 +325,8 @@ export const pipelineCases: readonly PipelineCase[] = [
   },
   twoTowers("clip", softmax),
   twoTowers("siglip", (logits) => logits.map((value) => 1 / (1 + Math.exp(-value)))),
-  {
-    task: "text2text-generation",
-    folder: "t5",
-    request: (recorded) => ({ texts: [text(recorded)], options: greedyOptions }),
-    check: (made, recorded) => {
-      const [{ generated_text: written }] = made as { generated_text: string }[];
-      expect(written).toBe(greedyText(recorded));
-    },
-  },
+  encoderDecoder("t5"),
+  encoderDecoder("bart"),
   {
     task: "automatic-speech-recognition",
     folder: "whisper",
