@@ -61,6 +61,32 @@ test("integer, bool, float64, text and float16 tensors pass both ways", async ()
   await session.close();
 });
 
+test("outputs that are kept in the thread feed the next run, until it is given others or does not keep them", async () => {
+  const state = input("state", "float32", ["n"]);
+  const more = input("more", "float32", ["n"]);
+  const sum = add(state, more);
+  const model = assemble({ name: "sum", inputs: [state, more], outputs: { sum, twice: add(sum, sum) } });
+  const session = await openSession(await encodeOnnx(model), { threads: 1 });
+  const keep = { sum: "state" };
+  const first = await session.run({ state: tensor([1, 2]), more: tensor([1, 1]) }, { keep });
+  expect(first).toEqual({ twice: tensor([4, 6]) });
+  expect(await session.run({ more: tensor([1, 1]) }, { keep })).toEqual({ twice: tensor([6, 8]) });
+  expect(await session.run({ more: tensor([2, 2]) }, { outputs: ["twice"] })).toEqual({ twice: tensor([10, 12]) });
+  await expect(session.run({ more: tensor([1, 1]) })).rejects.toMatchObject({ code: "MISSING_INPUT" });
+  await session.run({ state: tensor([0, 0]), more: tensor([1, 1]) }, { keep });
+  const given = await session.run({ state: tensor([5, 5]), more: tensor([1, 1]) });
+  expect(given.sum).toEqual(tensor([6, 6]));
+  await session.run({ state: tensor([0, 0]), more: tensor([1, 1]) }, { keep });
+  // a failed run takes what was kept
+  await expect(session.run({ more: tensor([1, 1, 1]) })).rejects.toMatchObject({ code: "RUN_FAILED" });
+  await expect(session.run({ more: tensor([1, 1]) })).rejects.toMatchObject({ code: "MISSING_INPUT" });
+  await expect(session.run({}, { keep: { sun: "state" } })).rejects.toThrow(/input "state" is not given/);
+  const feeds = { state: tensor([0, 0]), more: tensor([1, 1]) };
+  await expect(session.run(feeds, { keep: { sun: "state" } })).rejects.toThrow(/unknown output "sun".*"sum"/);
+  await expect(session.run(feeds, { keep: { sum: "stat" } })).rejects.toThrow(/unknown input "stat".*"state"/);
+  await session.close();
+});
+
 test("wrong feeds are named before anything runs", async () => {
   const session = await openSession(await encodeOnnx(linear));
   await expect(session.run({})).rejects.toThrow(/input "x" is not given.*float32 \[n,3\]/);

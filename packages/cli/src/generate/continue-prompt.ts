@@ -17,7 +17,8 @@ export interface ContinueOptions {
 /**
  * Continues a prompt with an exported decoder: `input_ids`, `attention_mask`, `position_ids` and a cache
  * `past_key_values.{i}.key|value` [1, heads, past, size] in; `logits` [1, length, vocabulary] and `present.{i}.…` out.
- * The prompt is run at once, then one token a step. Yields each new token; the end token is not yielded.
+ * The prompt is run at once, then one token a step. Yields each new token; the end token is not yielded. The cache stays
+ * in the session's thread; a graph with `num_logits_to_keep` computes the logits of the last position only.
  */
 export async function* continuePrompt(
   session: Session,
@@ -26,6 +27,7 @@ export async function* continuePrompt(
 ): AsyncGenerator<number> {
   const { maxNewTokens, endTokens, sampling, random, signal } = options;
   const caches = session.inputs.filter(({ name }) => name.startsWith("past_key_values."));
+  const keep = Object.fromEntries(caches.map(({ name }) => [name.replace("past_key_values", "present"), name]));
   let cache: Record<string, Tensor> = Object.fromEntries(caches.map((input) => [input.name, emptyCache(input)]));
   let ids = prompt;
   let past = 0;
@@ -36,15 +38,16 @@ export async function* continuePrompt(
       input_ids: int64([1, ids.length], (i) => ids[i]),
       attention_mask: int64([1, total], () => 1),
       position_ids: int64([1, ids.length], (i) => past + i),
+      num_logits_to_keep: int64([], () => 1),
     };
     const wanted = session.inputs.filter(({ name }) => name in feeds).map(({ name }) => [name, feeds[name]] as const);
-    const outputs = await session.run({ ...Object.fromEntries(wanted), ...cache });
+    const outputs = await session.run({ ...Object.fromEntries(wanted), ...cache }, { keep });
     const logits = lastRow(outputs.logits);
     const token =
       sampling === undefined || random === undefined ? likeliestToken(logits) : drawToken(logits, sampling, random());
     if (endTokens.has(token)) return;
     yield token;
-    cache = Object.fromEntries(caches.map(({ name }) => [name, outputs[name.replace("past_key_values", "present")]]));
+    cache = {};
     ids = caches.length > 0 ? [token] : [...ids, token];
     past = caches.length > 0 ? total : 0;
   }
@@ -64,7 +67,9 @@ function emptyCache(input: { name: string; dtype: Tensor["dtype"]; shape: readon
 }
 
 function int64(shape: readonly number[], value: (index: number) => number): Tensor<"int64"> {
-  const data = BigInt64Array.from({ length: shape[0] * shape[1] }, (_, i) => BigInt(value(i)));
+  const data = BigInt64Array.from({ length: shape.reduce((product, size) => product * size, 1) }, (_, i) =>
+    BigInt(value(i)),
+  );
   return fromData("int64", data, shape);
 }
 

@@ -2,4 +2,11 @@ export { evaluate } from "./evaluate.ts";
 export { type OpenedOnnx, openOnnxFile, readOnnxFile, writeOnnxFile } from "./files.ts";
 export { createRuntime, type NodeRuntimeOptions } from "./runtime.ts";
 export { saveTraining } from "./save-training.ts";
-export { onnxruntimeVersion, openSession, type Session, type SessionOptions, type SessionValue } from "./session.ts";
+export {
+  onnxruntimeVersion,
+  openSession,
+  type Session,
+  type SessionOptions,
+  type SessionRunOptions,
+  type SessionValue,
+} from "./session.ts";

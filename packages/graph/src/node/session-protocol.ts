@@ -9,7 +9,13 @@ export interface WireMetadata {
 
 export type Request = { readonly id: number } & (
   | { readonly kind: "open"; readonly model: string | Uint8Array; readonly options: Record<string, unknown> }
-  | { readonly kind: "run"; readonly feeds: Record<string, WireTensor>; readonly outputs?: readonly string[] }
+  | {
+      readonly kind: "run";
+      readonly feeds: Record<string, WireTensor>;
+      readonly outputs?: readonly string[];
+      /** Output → input that is fed with it in the next run. */
+      readonly keep?: Readonly<Record<string, string>>;
+    }
   | { readonly kind: "close" }
 );
 

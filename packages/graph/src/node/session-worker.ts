@@ -9,6 +9,8 @@ type Runtime = typeof import("onnxruntime-node");
 interface Held {
   runtime?: Runtime;
   session?: InferenceSession;
+  /** Outputs of the last run that stay here, by the input that the next run feeds them to. */
+  kept?: Readonly<Record<string, OrtTensor>>;
 }
 
 /** Answers requests one after the other: a run is never cut off by a close. */
@@ -69,18 +71,26 @@ function plain(metadata: InferenceSession.ValueMetadata): WireMetadata {
 }
 
 async function run(
-  { runtime, session }: Held,
-  { id, feeds, outputs }: Request & { kind: "run" },
+  held: Held,
+  { id, feeds, outputs, keep = {} }: Request & { kind: "run" },
 ): Promise<{ response: Response; transfer: ArrayBuffer[] }> {
+  const { runtime, session } = held;
   if (runtime === undefined || session === undefined) throw new Error("the session is not open");
-  const given: Record<string, OrtTensor> = {};
+  const given: Record<string, OrtTensor> = { ...held.kept };
+  held.kept = undefined;
   for (const [name, { type, data, dims }] of Object.entries(feeds)) {
     given[name] = new runtime.Tensor(type as OrtTensor.Type, data as OrtTensor["data"], dims);
   }
   const results = outputs === undefined ? await session.run(given) : await session.run(given, [...outputs]);
   const wire: Record<string, WireTensor> = {};
   const transfer: ArrayBuffer[] = [];
-  for (const [name, { type, data, dims }] of Object.entries(results)) {
+  const kept: Record<string, OrtTensor> = {};
+  for (const [name, result] of Object.entries(results)) {
+    if (Object.hasOwn(keep, name)) {
+      kept[keep[name]] = result as OrtTensor;
+      continue;
+    }
+    const { type, data, dims } = result;
     if (Array.isArray(data)) {
       wire[name] = { type, data, dims };
       continue;
@@ -90,6 +100,7 @@ async function run(
     wire[name] = { type, data: own, dims };
     transfer.push(own.buffer as ArrayBuffer);
   }
+  held.kept = kept;
   return { response: { id, kind: "ran", outputs: wire }, transfer };
 }
 

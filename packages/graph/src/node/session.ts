@@ -15,12 +15,20 @@ export interface Session {
    * Runs the model; runs of one session follow one another. Default: all outputs. Throws `UNKNOWN_INPUT`,
    * `MISSING_INPUT`, `DTYPE_MISMATCH`, `SHAPE_MISMATCH`, `RUN_FAILED`, `SESSION_CLOSED`.
    */
-  run(
-    feeds: Readonly<Record<string, Tensor>>,
-    options?: { outputs?: readonly string[] },
-  ): Promise<Record<string, Tensor>>;
+  run(feeds: Readonly<Record<string, Tensor>>, options?: SessionRunOptions): Promise<Record<string, Tensor>>;
   /** Frees it, after the runs already asked for. Idempotent. */
   close(): Promise<void>;
+}
+
+export interface SessionRunOptions {
+  /** Names of the outputs that are computed; default all. */
+  readonly outputs?: readonly string[];
+  /**
+   * Outputs that do not come back: they stay in the session's thread, and the next run feeds them to the inputs named
+   * here, unless it is given others. A decoder's cache is then never copied: { "present.0.key": "past_key_values.0.key" }.
+   * A run takes what the last one left; what it does not keep itself is gone after it, also when it fails.
+   */
+  readonly keep?: Readonly<Record<string, string>>;
 }
 
 export interface SessionOptions {
@@ -67,27 +75,27 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
   const inputs = opened.inputs.map(sessionValue);
   const outputs = opened.outputs.map(sessionValue);
   let closing: Promise<void> | undefined;
+  /** Inputs that the thread feeds with what the last run left there. */
+  let kept: ReadonlySet<string> = new Set();
   return {
     inputs,
     outputs,
-    async run(feeds, { outputs: wanted } = {}) {
+    async run(feeds, { outputs: wanted, keep = {} } = {}) {
       if (closing !== undefined) {
         throw new LoomweightError({ code: "SESSION_CLOSED", problem: "the session is closed", file: where });
       }
-      checkFeeds(inputs, feeds, where);
-      for (const name of wanted ?? []) {
-        if (outputs.some((each) => each.name === name)) continue;
-        throw unknownName({
-          kind: "output",
-          name,
-          known: outputs.map((each) => each.name),
-          code: "UNKNOWN_OUTPUT",
-          file: where,
-        });
-      }
+      const needed = inputs.filter(({ name }) => !kept.has(name) || Object.hasOwn(feeds, name));
+      checkFeeds(needed, feeds, where);
+      for (const name of [...(wanted ?? []), ...Object.keys(keep)]) checkName("output", name, outputs, where);
+      for (const name of Object.values(keep)) checkName("input", name, inputs, where);
       const wire = Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, sessionTensor(tensor)]));
-      const ran = await channel.ask({ kind: "run", feeds: wire, outputs: wanted });
-      if (ran.kind !== "ran") throw runFault(ran, where);
+      kept = new Set(Object.values(keep));
+      const asked = wanted && [...new Set([...wanted, ...Object.keys(keep)])];
+      const ran = await channel.ask({ kind: "run", feeds: wire, outputs: asked, keep });
+      if (ran.kind !== "ran") {
+        kept = new Set();
+        throw runFault(ran, where);
+      }
       return Object.fromEntries(Object.entries(ran.outputs).map(([name, tensor]) => [name, sessionOutput(tensor)]));
     },
     close() {
@@ -95,6 +103,12 @@ export async function openSession(model: string | Uint8Array, options: SessionOp
       return closing;
     },
   };
+}
+
+function checkName(kind: "input" | "output", name: string, values: readonly SessionValue[], file?: string): void {
+  const known = values.map((each) => each.name);
+  if (known.includes(name)) return;
+  throw unknownName({ kind, name, known, code: kind === "input" ? "UNKNOWN_INPUT" : "UNKNOWN_OUTPUT", file });
 }
 
 /** A request without the number it is answered under. */
