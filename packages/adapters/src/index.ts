@@ -1,16 +1,24 @@
 // methods:begin, written by `pnpm gen`
 export { adapterTune } from "./methods/adaptertune.ts";
 export { adaptFormer } from "./methods/adaptformer.ts";
+export { beft } from "./methods/beft.ts";
 export { boft } from "./methods/boft.ts";
+export { c3a } from "./methods/c3a.ts";
+export { delora } from "./methods/delora.ts";
 export { dora } from "./methods/dora.ts";
+export { gralora } from "./methods/gralora.ts";
 export { hira } from "./methods/hira.ts";
 export { hra } from "./methods/hra.ts";
 export { hydra } from "./methods/hydra.ts";
+export { ia3 } from "./methods/ia3.ts";
 export { loha } from "./methods/loha.ts";
 export { lokr } from "./methods/lokr.ts";
 export { lora } from "./methods/lora.ts";
 export { miss } from "./methods/miss.ts";
 export { oft } from "./methods/oft.ts";
+export { road } from "./methods/road.ts";
+export { shira } from "./methods/shira.ts";
+export { supertuning } from "./methods/supertuning.ts";
 export { tauGate } from "./methods/taugate.ts";
 // methods:end
 
@@ -37,15 +45,23 @@ export {
 } from "./fold/plan.ts";
 export { type LayerKind, type LayerShape, layerOf } from "./layer.ts";
 export { type LowRankOptions, lowRankScale } from "./low-rank.ts";
+export type { BeftOptions } from "./methods/beft.ts";
 export type { BoftOptions } from "./methods/boft.ts";
+export type { C3aOptions } from "./methods/c3a.ts";
+export type { DeloraOptions } from "./methods/delora.ts";
 export type { DoraOptions } from "./methods/dora.ts";
+export type { GraloraOptions } from "./methods/gralora.ts";
 export type { HiraOptions } from "./methods/hira.ts";
 export type { HraOptions } from "./methods/hra.ts";
+export type { Ia3Options } from "./methods/ia3.ts";
 export type { LohaOptions } from "./methods/loha.ts";
 export type { LokrOptions } from "./methods/lokr.ts";
 export type { LoraOptions } from "./methods/lora.ts";
 export type { MissOptions } from "./methods/miss.ts";
 export type { OftOptions } from "./methods/oft.ts";
+export type { RoadOptions } from "./methods/road.ts";
+export type { ShiraOptions } from "./methods/shira.ts";
+export type { SupertuningOptions } from "./methods/supertuning.ts";
 export type { AdaptedModule, Adapter } from "./peft/adapter.ts";
 export type { ConfigField, Json, KeySuffix, PeftConfig, PeftFormat } from "./peft/format.ts";
 export { type NewAdapter, type NewModule, newAdapterFiles } from "./peft/new-adapter.ts";

@@ -123,6 +123,11 @@ export function float64(values: readonly number[], shape: readonly number[]): Te
   return fromData("float64", Float64Array.from(values), shape);
 }
 
+/** The numbers of a float64 tensor, row by row. */
+export function plainNumbers(value: Value | undefined): number[] {
+  return Array.from(contiguousData(value as Tensor) as Float64Array);
+}
+
 /** Asserts that two lists of numbers agree within 1e-12. */
 export function expectNumbers(got: readonly number[], expected: readonly number[]): void {
   expect(got.length).toBe(expected.length);
