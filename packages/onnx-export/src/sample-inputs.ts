@@ -35,26 +35,34 @@ export function sampleInputs(
   rows = defaultRows,
 ): { feeds: Record<string, Tensor>; real: (row: number, column: number) => boolean } {
   const vocabulary = vocabularySize(config);
+  const [kvHeads, headDim] = cacheSize(config);
   const left = inputs.some(({ name }) => name.startsWith("past_key_values."));
   const masked = inputs.some(({ name }) => name === "attention_mask");
   const padded = (row: number, column: number, atLeft: boolean) =>
     row > 0 && (atLeft ? column < padding : column >= tokens - padding);
   const real = (row: number, column: number) => !masked || !padded(row, column, left);
-  const byColumn = (value: (row: number, column: number) => number) =>
-    fromData(
-      "int64",
-      BigInt64Array.from({ length: rows * tokens }, (_, i) => BigInt(value(Math.floor(i / tokens), i % tokens))),
-      [rows, tokens],
-    );
+  const byColumn = (dtype: string, value: (row: number, column: number) => number) => {
+    const values = Array.from({ length: rows * tokens }, (_, i) => value(Math.floor(i / tokens), i % tokens));
+    return dtype === "int32"
+      ? fromData("int32", Int32Array.from(values), [rows, tokens])
+      : fromData("int64", BigInt64Array.from(values, BigInt), [rows, tokens]);
+  };
   const make = ({ name, dtype, shape }: InputFacts): Tensor => {
-    if (name === "input_ids") return byColumn((row, column) => (7919 * (row * tokens + column) + 13) % vocabulary);
-    if (name === "attention_mask") return byColumn((row, column) => (real(row, column) ? 1 : 0));
-    if (name === "encoder_attention_mask") return byColumn((row, column) => (padded(row, column, false) ? 0 : 1));
+    if (name === "input_ids")
+      return byColumn(dtype, (row, column) => (7919 * (row * tokens + column) + 13) % vocabulary);
+    if (name === "attention_mask") return byColumn(dtype, (row, column) => (real(row, column) ? 1 : 0));
+    if (name === "encoder_attention_mask")
+      return byColumn(dtype, (row, column) => (padded(row, column, false) ? 0 : 1));
     if (name === "position_ids")
-      return byColumn((row, column) => Math.max(0, row === 0 || !left ? column : column - padding));
-    if (name === "token_type_ids") return byColumn(() => 0);
-    const dims = shape.map((size) =>
-      typeof size === "number" ? size : size.includes("batch") ? rows : (sizes[size] ?? 0),
+      return byColumn(dtype, (row, column) => Math.max(0, row === 0 || !left ? column : column - padding));
+    if (name === "token_type_ids") return byColumn(dtype, () => 0);
+    const cacheSizes = name.startsWith("past_key_values.") ? { 1: kvHeads, 3: headDim } : {};
+    const dims = shape.map((size, axis) =>
+      typeof size === "number"
+        ? size
+        : size.includes("batch")
+          ? rows
+          : ((cacheSizes as Record<number, number>)[axis] ?? sizes[size] ?? 0),
     );
     const count = elementCount(dims);
     // adapter slots hold nothing: ranks are 0, scales 1, every row takes the first of a stack of one
@@ -80,22 +88,38 @@ function vocabularySize(config: Readonly<Record<string, unknown>>): number {
   return typeof size === "number" && size > 0 ? size : 2;
 }
 
+/** Heads and size of a head in a cache, for graphs that do not say; 0 where the configuration does not either. */
+function cacheSize(config: Readonly<Record<string, unknown>>): readonly [kvHeads: number, headDim: number] {
+  const inner = (config.text_config ?? config) as Readonly<Record<string, unknown>>;
+  const count = (value: unknown) => (Number.isSafeInteger(value) && (value as number) > 0 ? (value as number) : 0);
+  const heads = count(inner.num_attention_heads ?? inner.n_head);
+  const kvHeads = count(inner.num_key_value_heads) || heads;
+  return [kvHeads, count(inner.head_dim) || Math.floor(count(inner.hidden_size ?? inner.n_embd) / heads) || 0];
+}
+
 /** Inputs of the next step: one more real token in each row, after the cache that the first step gave. */
 export function nextInputs(
   feeds: Readonly<Record<string, Tensor>>,
   outputs: Readonly<Record<string, Tensor>>,
 ): Record<string, Tensor> {
-  const column = (values: readonly number[]) => fromData("int64", BigInt64Array.from(values, BigInt), [defaultRows, 1]);
-  const next: Record<string, Tensor> = { ...feeds, input_ids: column([1, 1]) };
-  if (feeds.attention_mask !== undefined) {
-    const mask = feeds.attention_mask.data as BigInt64Array;
-    const longer = BigInt64Array.from({ length: defaultRows * (tokens + 1) }, (_, i) => {
-      const [row, at] = [Math.floor(i / (tokens + 1)), i % (tokens + 1)];
-      return at === tokens ? 1n : mask[row * tokens + at];
-    });
-    next.attention_mask = fromData("int64", longer, [defaultRows, tokens + 1]);
+  const [rows] = feeds.input_ids?.shape ?? feeds.attention_mask?.shape ?? [defaultRows];
+  /** Whole numbers [rows, width] in the dtype of the first step's. */
+  const wholes = (like: Tensor, width: number, value: (row: number, column: number) => number) => {
+    const values = Array.from({ length: rows * width }, (_, i) => value(Math.floor(i / width), i % width));
+    return like.dtype === "int32"
+      ? fromData("int32", Int32Array.from(values), [rows, width])
+      : fromData("int64", BigInt64Array.from(values, BigInt), [rows, width]);
+  };
+  const next: Record<string, Tensor> = { ...feeds };
+  const { input_ids: ids, attention_mask: mask, position_ids: positions } = feeds;
+  if (ids !== undefined) next.input_ids = wholes(ids, 1, () => 1);
+  if (mask !== undefined) {
+    const before = (row: number, column: number) => Number(mask.data[row * tokens + column]);
+    next.attention_mask = wholes(mask, tokens + 1, (row, column) => (column === tokens ? 1 : before(row, column)));
   }
-  if (feeds.position_ids !== undefined) next.position_ids = column([tokens, tokens - padding]);
+  if (positions !== undefined) {
+    next.position_ids = wholes(positions, 1, (row) => (row === 0 ? tokens : tokens - padding));
+  }
   for (const name of Object.keys(feeds)) {
     if (name.startsWith("past_key_values.")) next[name] = outputs[name.replace("past_key_values.", "present.")];
   }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { openCheckpoint } from "@loomweight/checkpoint/node";
 import { fixturesRoot } from "@loomweight/fixtures";
 import { openOnnxFile, writeOnnxFile } from "@loomweight/graph/node";
-import { toFloat64 } from "@loomweight/tensor";
+import { fromData, toFloat64 } from "@loomweight/tensor";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { exportFolder, verifyExport } from "../src/node/index.ts";
 
@@ -66,6 +66,93 @@ test("without a model the fp32 file is what the others are compared with", async
   const result = await verifyExport(join(root, "web"));
   expect(result).toMatchObject({ good: true, reference: "fp32" });
   expect(result.files.map(({ outputs }) => outputs.length > 0)).toEqual([false, true, true]);
+}, 60_000);
+
+/** Rewrites the q4 file of an export with other bytes for the weights that `change` is given. */
+async function changeQ4(path: string, change: (name: string, bytes: Uint8Array) => Uint8Array): Promise<void> {
+  const file = join(path, "onnx", "model_q4.onnx");
+  const { model: graph, close } = await openOnnxFile(file);
+  const initializers = new Map(
+    [...graph.graph.initializers].map(([name, each]) => {
+      if (each.dtype !== "uint8") return [name, each];
+      const read = async () => {
+        const { data, shape } = await each.data.read();
+        return fromData("uint8", change(name, Uint8Array.from(data as Uint8Array)), shape);
+      };
+      return [name, { ...each, data: { dtype: each.dtype, shape: each.shape, read } }];
+    }),
+  );
+  await writeOnnxFile(`${file}.new`, { ...graph, graph: { ...graph.graph, initializers } }, {});
+  await close();
+  await rename(`${file}.new`, file);
+}
+
+const isCodes = (name: string) => name.includes("down_proj");
+const breaks: Readonly<Record<string, (name: string, bytes: Uint8Array) => Uint8Array>> = {
+  "the two halves of each byte swapped in one layer's matrix": (name, bytes) =>
+    isCodes(name) && name.includes("layers.1.") ? bytes.map((byte) => (byte >> 4) | ((byte & 15) << 4)) : bytes,
+  "codes of a matrix moved by one block": (name, bytes) =>
+    isCodes(name) && name.includes("layers.1.") ? new Uint8Array([...bytes.slice(16), ...bytes.slice(0, 16)]) : bytes,
+  "zero points off by one everywhere": (name, bytes) =>
+    isCodes(name) ? bytes.map((byte) => (Math.min(15, (byte >> 4) + 1) << 4) | Math.min(15, (byte & 15) + 1)) : bytes,
+};
+
+test.each(Object.keys(breaks))(
+  "a q4 file with %s is found out, with and without the model",
+  async (what) => {
+    const path = await copied(`broken ${what}`);
+    let changed = 0;
+    await changeQ4(path, (name, bytes) => {
+      const made = breaks[what](name, bytes);
+      if (made !== bytes) changed++;
+      return made;
+    });
+    expect(changed).toBeGreaterThan(0);
+    for (const options of [{}, { against: model("scribe-base") }]) {
+      const { files } = await verifyExport(path, options);
+      const [, q4, q8] = files;
+      expect(errors(q4.findings)).toContain("DIFFERENCE");
+      expect(errors(q8.findings)).toEqual([]);
+    }
+  },
+  60_000,
+);
+
+test("limits of rounded files follow from what rounding this model costs", async () => {
+  for (const options of [{}, { against: model("scribe-base") }]) {
+    const { files } = await verifyExport(join(root, "web"), options);
+    for (const { dtype, outputs } of files.filter((each) => each.outputs.length > 0)) {
+      const bounds = { fp32: 1e-4, q4: 0.25, q8: 0.06 } as Record<string, number>;
+      for (const { relative, limit = Number.POSITIVE_INFINITY } of outputs) {
+        expect(limit).toBeLessThanOrEqual(bounds[dtype]);
+        expect(relative).toBeLessThanOrEqual(limit);
+      }
+    }
+  }
+}, 60_000);
+
+test("a folder of onnxruntime-genai: its names and sizes, and the weights that model.onnx holds", async () => {
+  const path = join(root, "genai");
+  await exportFolder(model("scribe-base"), path, { target: "genai", dtypes: ["q4"], verify: false });
+  const result = await verifyExport(path, { against: model("scribe-base") });
+  expect(result).toMatchObject({ good: true, findings: [] });
+  expect(result.files.map(({ name, dtype }) => [name, dtype])).toEqual([["model.onnx", "q4"]]);
+  const settings = JSON.parse(await readFile(join(path, "genai_config.json"), "utf8"));
+  settings.model.decoder.num_hidden_layers = 9;
+  settings.model.decoder.head_size = 7;
+  settings.model.decoder.inputs.position_ids = "positions";
+  await writeFile(join(path, "genai_config.json"), JSON.stringify(settings));
+  const { good, files } = await verifyExport(path);
+  expect(good).toBe(false);
+  expect(errors(files[0].findings)).toEqual([
+    "GENAI_NAMES",
+    "GENAI_NAMES",
+    "GENAI_NAMES",
+    "GENAI_NAMES",
+    "GENAI_NAMES",
+    "GENAI_SIZES",
+    "GENAI_SIZES",
+  ]);
 }, 60_000);
 
 test("an export of other weights than the model's is found out", async () => {

@@ -55,12 +55,13 @@ function lines(
     { title: "largest difference", align: "right" as const },
     { title: "of", align: "right" as const },
     { title: "relative", align: "right" as const },
+    { title: "may be", align: "right" as const },
     { title: "perplexity", align: "right" as const },
     { title: "" },
   ];
   const rows = files.flatMap(fileRows);
   if (referencePerplexity !== undefined) {
-    rows.push([reference ?? "", "", "", "", "", "", formatNumber(referencePerplexity.value), "the model"]);
+    rows.push([reference ?? "", "", "", "", "", "", "", formatNumber(referencePerplexity.value), "the model"]);
   }
   return formatTable(columns, rows, bold);
 }
@@ -71,7 +72,7 @@ function fileRows({ name, bytes, outputs, perplexity, findings }: VerifiedFile):
   const cache = outputs.filter(isCache).sort((a, b) => b.relative - a.relative);
   const shown = [...outputs.filter((output) => !isCache(output)), ...cache.slice(0, 1)];
   const score = perplexity === undefined ? "" : formatNumber(perplexity.value);
-  if (shown.length === 0) return [[name, formatBytes(bytes), "", "", "", "", score, wrong]];
+  if (shown.length === 0) return [[name, formatBytes(bytes), "", "", "", "", "", score, wrong]];
   return shown.map((output, i) => [
     i === 0 ? name : "",
     i === 0 ? formatBytes(bytes) : "",
@@ -79,6 +80,7 @@ function fileRows({ name, bytes, outputs, perplexity, findings }: VerifiedFile):
     formatNumber(output.maxDifference),
     formatNumber(output.largest),
     `${formatNumber(100 * output.relative)} %`,
+    output.limit === undefined ? "" : `${formatNumber(100 * output.limit)} %`,
     i === 0 ? score : "",
     i === 0 ? wrong : "",
   ]);

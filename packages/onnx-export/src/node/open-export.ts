@@ -2,6 +2,9 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { parseJsonObject } from "@loomweight/checkpoint";
 import { LoomweightError } from "@loomweight/tensor";
+import { configOfGenai, genaiConfigFile } from "../verify/check-genai.ts";
+
+const mostJsonBytes = 64 * 2 ** 20;
 
 /** The files of an export's folder. */
 export interface ExportFiles {
@@ -12,8 +15,10 @@ export interface ExportFiles {
   readonly graphs: readonly string[];
   readonly files: ReadonlySet<string>;
   readonly graphFiles: ReadonlySet<string>;
-  /** Empty where there is no config.json. */
+  /** Empty where there is no config.json; in a folder of onnxruntime-genai what its settings say of the same. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** genai_config.json, where there is one. */
+  readonly genai?: Readonly<Record<string, unknown>>;
 }
 
 /** Lists an export's folder and reads its config.json. Throws `MISSING_FILE`, `INVALID_PATH`, `INVALID_JSON`. */
@@ -42,8 +47,22 @@ export async function openExport(path: string): Promise<ExportFiles> {
       expected: "onnx/model.onnx or others, as loomweight export writes them",
     });
   }
-  const config = files.has("config.json")
-    ? parseJsonObject(await readFile(join(path, "config.json")), join(path, "config.json"))
-    : {};
-  return { path, graphFolder, graphs, files, graphFiles, config };
+  const read = async (name: string) => {
+    if (!files.has(name)) return undefined;
+    const file = join(path, name);
+    const { size } = await stat(file);
+    if (size > mostJsonBytes) {
+      throw new LoomweightError({
+        code: "FILE_TOO_LARGE",
+        file,
+        problem: "too large to be read at once",
+        expected: `at most ${mostJsonBytes} bytes`,
+        found: `${size}`,
+      });
+    }
+    return parseJsonObject(await readFile(file), file);
+  };
+  const [stated, genai] = [await read("config.json"), await read(genaiConfigFile)];
+  const config = stated ?? (genai === undefined ? {} : configOfGenai(genai));
+  return { path, graphFolder, graphs, files, graphFiles, config, ...(genai === undefined ? {} : { genai }) };
 }

@@ -2,20 +2,23 @@ import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openModel } from "@loomweight/checkpoint/node";
-import { openOnnxFile, openSession, type Session } from "@loomweight/graph/node";
+import { openOnnxFile } from "@loomweight/graph/node";
 import type { Task } from "@loomweight/models";
-import { LoomweightError, type Tensor, toFloat32 } from "@loomweight/tensor";
-import type { ExportDType } from "../dtypes.ts";
-import { nextInputs, sampleInputs, sampleTokens } from "../sample-inputs.ts";
+import { LoomweightError } from "@loomweight/tensor";
+import { type ExportDType, exportDTypes } from "../dtypes.ts";
 import { checkFolder } from "../verify/check-folder.ts";
+import { checkGenaiGraph } from "../verify/check-genai.ts";
 import { checkGraph } from "../verify/check-graph.ts";
 import { graphAndDType } from "../verify/file-names.ts";
 import { caution, type Finding, fault } from "../verify/finding.ts";
-import { type OutputDifference, outputDifferences, relativeLimit } from "../verify/output-difference.ts";
-import { type Perplexity, perplexity, predictsText } from "../verify/perplexity.ts";
+import { type OutputDifference, relativeLimit } from "../verify/output-difference.ts";
+import type { Perplexity } from "../verify/perplexity.ts";
+import { weightsDType } from "../verify/weights-dtype.ts";
 import { exportFolder } from "./export-folder.ts";
 import { matchingTask } from "./matching-task.ts";
-import { openExport } from "./open-export.ts";
+import { type ExportFiles, openExport } from "./open-export.ts";
+import { quantizeFile } from "./quantize-file.ts";
+import { type Answers, answer, differences, notFinite, type Surroundings } from "./run-sample.ts";
 
 export interface VerifyExportOptions {
   /** A model's folder: the export is compared with its fp32 graphs in standard operators. Default: with the export's own fp32 files. */
@@ -57,13 +60,19 @@ export interface ExportVerification {
   readonly files: readonly VerifiedFile[];
 }
 
-type Outputs = Readonly<Record<string, Tensor>>;
+/** What files are compared with, and where the files for it lie while it is done. */
+interface References {
+  readonly scratch: string;
+  /** By graph: its fp32 file and what that answers. */
+  readonly float: Map<string, { readonly file: string; readonly answers: Answers }>;
+  /** The same model in other kinds of weights, by `graph dtype`, where it was exported. */
+  readonly rounded: Map<string, string>;
+  /** Relative differences that rounding costs, by output, of each `graph dtype` that was measured. */
+  readonly noise: Map<string, ReadonlyMap<string, number> | undefined>;
+}
 
-/** Outputs of the first run, and of a cached step where there is a cache. */
-interface Answers {
-  readonly first: Outputs;
-  readonly next?: Outputs;
-  readonly real: (row: number, column: number) => boolean;
+interface Around extends Surroundings {
+  readonly options: VerifyExportOptions;
 }
 
 /**
@@ -73,32 +82,37 @@ interface Answers {
  * `INVALID_JSON`, `RUNTIME_MISSING`, and what exporting `against` throws.
  */
 export async function verifyExport(path: string, options: VerifyExportOptions = {}): Promise<ExportVerification> {
+  const scratch = await mkdtemp(join(tmpdir(), "loomweight-verify-"));
+  try {
+    return await verifyIn(scratch, path, options);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+async function verifyIn(scratch: string, path: string, options: VerifyExportOptions): Promise<ExportVerification> {
   const { against, signal, onProgress = () => {} } = options;
   const found = await openExport(path);
-  const facts = await Promise.all(found.graphs.map((name) => inspectGraph(join(path, found.graphFolder, name), name)));
+  const facts = await Promise.all(found.graphs.map((name) => inspectGraph(found, name)));
   const inputs = new Set(facts.flatMap((each) => each.inputs));
   const folder = checkFolder({ ...found, inputs });
   const total = facts.length + (against === undefined ? 0 : 1);
   let done = 0;
   const report = (label: string) => onProgress({ label, done: done++, total });
 
-  const references = new Map<string, Answers>();
+  const around = { config: found.config, rows: found.genai === undefined ? 2 : 1, options };
+  const references: References = { scratch, float: new Map(), rounded: new Map(), noise: new Map() };
   let referencePerplexity: Perplexity | undefined;
   if (against !== undefined) {
     report("running the model");
-    await withReference(against, facts, options, async (name, file) => {
-      const result = await answer(file, found.config, options);
-      references.set(name, result.answers);
-      referencePerplexity ??= result.perplexity;
-    });
+    referencePerplexity = await exportReference(against, facts, references, around);
   }
   const files: VerifiedFile[] = [];
   // the fp32 files first: without a model the others are compared with them
   for (const each of [...facts].sort((a, b) => Number(b.dtype === "fp32") - Number(a.dtype === "fp32"))) {
     signal?.throwIfAborted();
     report(`running ${each.name}`);
-    const isReference = against === undefined && each.dtype === "fp32";
-    const checked = each.broken ? {} : await check(each, found.config, references, isReference, options);
+    const checked = each.broken ? {} : await check(each, references, around);
     files.push({
       name: found.graphFolder === "" ? each.name : `${found.graphFolder}/${each.name}`,
       graph: each.graph,
@@ -110,7 +124,7 @@ export async function verifyExport(path: string, options: VerifyExportOptions = 
     });
   }
   files.sort((a, b) => (a.name < b.name ? -1 : 1));
-  const reference = against ?? (references.size > 0 ? "fp32" : undefined);
+  const reference = against ?? (references.float.size > 0 ? "fp32" : undefined);
   const all = [...folder, ...files.flatMap((each) => each.findings)];
   return {
     path,
@@ -135,16 +149,20 @@ interface GraphFacts {
   readonly broken: boolean;
 }
 
-async function inspectGraph(file: string, name: string): Promise<GraphFacts> {
-  const common = { file, name, ...graphAndDType(name), bytes: (await stat(file)).size };
+async function inspectGraph({ path, graphFolder, genai }: ExportFiles, name: string): Promise<GraphFacts> {
+  const file = join(path, graphFolder, name);
+  const named = graphAndDType(name);
+  const common = { file, name, ...named, bytes: (await stat(file)).size };
   try {
     const { model, close } = await openOnnxFile(file);
     try {
-      const findings = checkGraph(model);
+      const dtype = weightsDType(model, named.dtype);
+      const findings = checkGraph(model, { genai: genai !== undefined });
+      if (genai !== undefined) findings.push(...checkGenaiGraph(model, genai));
       const broken = findings.some(({ code }) => code === "INVALID_GRAPH");
       const { inputs, outputs, initializers } = model.graph;
       const names = inputs.map((input) => input.name).filter((each) => !initializers.has(each));
-      return { ...common, findings, inputs: names, outputs: outputs.map((output) => output.name), broken };
+      return { ...common, dtype, findings, inputs: names, outputs: outputs.map((output) => output.name), broken };
     } finally {
       await close();
     }
@@ -154,29 +172,72 @@ async function inspectGraph(file: string, name: string): Promise<GraphFacts> {
   }
 }
 
-/** Runs `use` for each fp32 graph of the model, in standard operators, exported for the time of the call. */
-async function withReference(
+/**
+ * Exports the model in standard operators: in fp32, and in the other kinds of weights that the export has. Returns its
+ * perplexity.
+ */
+async function exportReference(
   path: string,
   facts: readonly GraphFacts[],
-  { task, signal }: VerifyExportOptions,
-  use: (graph: string, file: string) => Promise<void>,
-): Promise<void> {
-  const root = await mkdtemp(join(tmpdir(), "loomweight-verify-"));
-  try {
-    const outputs = new Map(facts.filter(({ broken }) => !broken).map((each) => [each.graph, each.outputs]));
-    const chosen = task ?? (await taskOf(path, outputs));
-    const out = join(root, "model");
-    const { files } = await exportFolder(path, out, {
-      task: chosen,
-      dtypes: ["fp32"],
-      fuse: "none",
-      verify: false,
-      signal,
-    });
-    for (const { graph, name } of files) await use(graph, join(out, name));
-  } finally {
-    await rm(root, { recursive: true, force: true });
+  { scratch, float, rounded }: References,
+  around: Around,
+): Promise<Perplexity | undefined> {
+  const { task, signal } = around.options;
+  const outputs = new Map(facts.filter(({ broken }) => !broken).map((each) => [each.graph, each.outputs]));
+  const out = join(scratch, "model");
+  const { files } = await exportFolder(path, out, {
+    task: task ?? (await taskOf(path, outputs)),
+    dtypes: ["fp32", ...facts.map(({ dtype }) => dtype).filter(isRounded)],
+    fuse: "none",
+    verify: false,
+    signal,
+  });
+  let score: Perplexity | undefined;
+  for (const { graph, dtype, name } of files) {
+    if (dtype !== "fp32") {
+      rounded.set(`${graph} ${dtype}`, join(out, name));
+      continue;
+    }
+    const result = await answer(join(out, name), around);
+    float.set(graph, { file: join(out, name), answers: result.answers });
+    score ??= result.perplexity;
   }
+  return score;
+}
+
+/** Whether a kind of weights is a rounding whose cost depends on the model. */
+function isRounded(dtype: ExportDType): boolean {
+  return dtype !== "fp32" && dtype !== "fp16";
+}
+
+/** What rounding the reference to a kind of weights costs each output; undefined where it cannot be told. */
+async function roundingNoise(
+  graph: string,
+  dtype: ExportDType,
+  references: References,
+  around: Surroundings,
+): Promise<ReadonlyMap<string, number> | undefined> {
+  const key = `${graph} ${dtype}`;
+  const { scratch, float, rounded, noise } = references;
+  const reference = float.get(graph);
+  if (!isRounded(dtype) || reference === undefined) return undefined;
+  if (!noise.has(key)) {
+    try {
+      let file = rounded.get(key);
+      if (file === undefined) {
+        file = join(scratch, `${graph}-${dtype}.onnx`);
+        // half precision adds nothing to what four bits cost
+        const kind = exportDTypes[dtype].graph === "float16" ? "q4" : dtype;
+        await quantizeFile(reference.file, file, kind, { signal: around.options.signal, force: true });
+      }
+      const { answers } = await answer(file, { ...around, options: {} });
+      noise.set(key, new Map(differences(answers, reference.answers).map(({ name, relative }) => [name, relative])));
+    } catch (cause) {
+      if (!(cause instanceof LoomweightError) || cause.code === "RUNTIME_MISSING") throw cause;
+      noise.set(key, undefined);
+    }
+  }
+  return noise.get(key);
 }
 
 async function taskOf(path: string, outputs: ReadonlyMap<string, readonly string[]>): Promise<Task> {
@@ -190,31 +251,35 @@ async function taskOf(path: string, outputs: ReadonlyMap<string, readonly string
 
 async function check(
   { file, graph, dtype, name }: GraphFacts,
-  config: Readonly<Record<string, unknown>>,
-  references: Map<string, Answers>,
-  isReference: boolean,
-  options: VerifyExportOptions,
+  references: References,
+  around: Around,
 ): Promise<{ findings?: Finding[]; outputs?: OutputDifference[]; perplexity?: Perplexity }> {
   try {
-    const { answers, perplexity: score } = await answer(file, config, options);
+    const { answers, perplexity: score } = await answer(file, around);
     const findings = notFinite(answers);
     if (score !== undefined && !Number.isFinite(score.value)) {
       findings.push(fault("NOT_FINITE", `${name} has no finite perplexity on the text`));
     }
-    if (isReference) {
-      references.set(graph, answers);
+    if (around.options.against === undefined && dtype === "fp32" && !references.float.has(graph)) {
+      references.float.set(graph, { file, answers });
       return { findings, perplexity: score };
     }
-    const reference = references.get(graph);
+    const reference = references.float.get(graph)?.answers;
     if (reference === undefined) {
       findings.push(caution("NO_REFERENCE", `there is no fp32 file to compare ${name} with: name its model`));
       return { findings, perplexity: score };
     }
-    const outputs = differences(answers, reference);
-    for (const { name: output, relative } of outputs) {
-      if (relative <= relativeLimit(dtype)) continue;
-      const text = `the output ${output} differs from the reference by ${(100 * relative).toPrecision(3)} % of its size`;
-      findings.push(fault("DIFFERENCE", `${text}; ${dtype} may by ${100 * relativeLimit(dtype)} %`));
+    const noise = await roundingNoise(graph, dtype, references, around);
+    const outputs = differences(answers, reference).map((each) => ({
+      ...each,
+      limit: relativeLimit(dtype, noise?.get(each.name)),
+    }));
+    for (const { name: output, relative, limit } of outputs) {
+      if (relative <= limit) continue;
+      const text = `the output ${output} differs from the reference by ${percent(relative)} of its size`;
+      const costs = noise?.get(output);
+      const why = costs === undefined ? "" : `: rounding this model to ${dtype} costs ${percent(costs)}`;
+      findings.push(fault("DIFFERENCE", `${text}; ${dtype} may by ${percent(limit)}${why}`));
     }
     return { findings, outputs, perplexity: score };
   } catch (cause) {
@@ -223,50 +288,4 @@ async function check(
   }
 }
 
-async function answer(
-  file: string,
-  config: Readonly<Record<string, unknown>>,
-  { text, window, signal }: VerifyExportOptions,
-): Promise<{ answers: Answers; perplexity?: Perplexity }> {
-  const session = await openSession(file, { threads: 1 });
-  try {
-    const answers = await run(session, config);
-    if (text === undefined || !predictsText(session.inputs)) return { answers };
-    return { answers, perplexity: await perplexity(session, text, { window, signal }) };
-  } finally {
-    await session.close();
-  }
-}
-
-async function run(session: Session, config: Readonly<Record<string, unknown>>): Promise<Answers> {
-  const { feeds, real } = sampleInputs(session.inputs, config);
-  const first = await session.run(feeds);
-  const cached = Object.keys(feeds).some((name) => name.startsWith("past_key_values."));
-  return { first, real, ...(cached ? { next: await session.run(nextInputs(feeds, first)) } : {}) };
-}
-
-/** Of both steps, the worse one for each output. */
-function differences(actual: Answers, reference: Answers): OutputDifference[] {
-  const first = outputDifferences(actual.first, reference.first, sampleTokens, reference.real);
-  if (actual.next === undefined || reference.next === undefined) return first;
-  const next = outputDifferences(actual.next, reference.next, sampleTokens, reference.real);
-  return first.map((each) => {
-    const later = next.find(({ name }) => name === each.name);
-    return later !== undefined && later.relative > each.relative ? later : each;
-  });
-}
-
-function notFinite({ first, next = {}, real }: Answers): Finding[] {
-  // rows of padding may hold anything: an output is compared with itself over what counts
-  const bad = [first, next].flatMap((outputs) => {
-    const floats = Object.entries(outputs).filter(([, { dtype }]) => dtype === "float32" || dtype === "float16");
-    return floats
-      .filter(([name, tensor]) => {
-        if (toFloat32(tensor).every(Number.isFinite)) return false;
-        const [self] = outputDifferences({ [name]: tensor }, { [name]: tensor }, sampleTokens, real);
-        return !Number.isFinite(self.maxDifference) || !Number.isFinite(self.largest);
-      })
-      .map(([name]) => name);
-  });
-  return [...new Set(bad)].map((name) => fault("NOT_FINITE", `the output ${name} is not finite`));
-}
+const percent = (share: number) => `${Number((100 * share).toPrecision(3))} %`;

@@ -1,3 +1,4 @@
+import { checkGenaiFolder } from "./check-genai.ts";
 import { graphAndDType } from "./file-names.ts";
 import { caution, type Finding, fault } from "./finding.ts";
 
@@ -7,13 +8,20 @@ export interface FolderFacts {
   /** Names of the files in the graphs' folder. */
   readonly graphFiles: ReadonlySet<string>;
   readonly config: Readonly<Record<string, unknown>>;
+  /** genai_config.json, where there is one: then the folder is onnxruntime-genai's. */
+  readonly genai?: Readonly<Record<string, unknown>>;
   /** Names of the inputs of all graphs. */
   readonly inputs: ReadonlySet<string>;
 }
 
-/** Whether transformers.js finds the files that it asks for, and config.json says what browsers need to know. */
-export function checkFolder({ files, graphFiles, config, inputs }: FolderFacts): Finding[] {
+/** Whether the runtime finds the files that it asks for, and config.json says what browsers need to know. */
+export function checkFolder({ files, graphFiles, config, genai, inputs }: FolderFacts): Finding[] {
   const findings: Finding[] = [];
+  if (genai !== undefined) {
+    const missing = ["tokenizer.json", "tokenizer_config.json"].filter((name) => !files.has(name));
+    const message = (name: string) => `${name} is missing: onnxruntime-genai needs it to turn text into tokens`;
+    return [...checkGenaiFolder(genai, graphFiles), ...missing.map((name) => caution("MISSING_FILE", message(name)))];
+  }
   if (typeof config.model_type !== "string") findings.push(fault("CONFIG", "config.json names no model_type"));
   const need = (name: string, why: string) => {
     if (!files.has(name)) findings.push(caution("MISSING_FILE", `${name} is missing: transformers.js needs it ${why}`));

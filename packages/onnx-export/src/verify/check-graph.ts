@@ -20,9 +20,10 @@ const cacheInput = /^past_key_values\.(\d+)\.((?:decoder\.|encoder\.)?(?:key|val
 /**
  * Whether a graph is well formed (as ONNX's checker asks) and has the inputs and outputs that transformers.js feeds and
  * reads: dtypes, ranks, open axes; of a cache, a `present.*` output for each `past_key_values.*` input, no layer left
- * out, and numbers where transformers.js makes an empty cache from them (it takes a symbol as 0).
+ * out, and numbers where transformers.js makes an empty cache from them (it takes a symbol as 0; onnxruntime-genai does
+ * not look).
  */
-export function checkGraph(model: OnnxModel): Finding[] {
+export function checkGraph(model: OnnxModel, { genai = false } = {}): Finding[] {
   const findings: Finding[] = [];
   try {
     checkModel(model);
@@ -33,7 +34,7 @@ export function checkGraph(model: OnnxModel): Finding[] {
   const { initializers, outputs } = model.graph;
   const inputs = model.graph.inputs.filter(({ name }) => !initializers.has(name));
   for (const input of inputs) findings.push(...checkInput(input));
-  findings.push(...checkCache(inputs, outputs));
+  findings.push(...checkCache(inputs, outputs, genai));
   for (const { name, dtype } of outputs) {
     if (dtype === "bfloat16") {
       findings.push(fault("OUTPUT_DTYPE", `the output ${name} is bfloat16, which JavaScript cannot read`));
@@ -65,7 +66,7 @@ function checkInput({ name, dtype, shape }: ValueInfo): Finding[] {
   return findings;
 }
 
-function checkCache(inputs: readonly ValueInfo[], outputs: readonly ValueInfo[]): Finding[] {
+function checkCache(inputs: readonly ValueInfo[], outputs: readonly ValueInfo[], genai: boolean): Finding[] {
   const findings: Finding[] = [];
   const made = new Map(outputs.map((output) => [output.name, output]));
   const byPart = new Map<string, Set<number>>();
@@ -80,7 +81,7 @@ function checkCache(inputs: readonly ValueInfo[], outputs: readonly ValueInfo[])
     } else if (present.dtype !== dtype) {
       findings.push(fault("CACHE_DTYPE", `${name} is ${dtype}, but ${present.name} is ${present.dtype}`));
     }
-    if (shape === undefined) continue;
+    if (shape === undefined || genai) continue;
     if (shape.length !== 4 || typeof shape[1] !== "number" || typeof shape[3] !== "number") {
       findings.push(
         fault(
