@@ -62,7 +62,7 @@ export function createProgram(run: Runner): Command {
   program
     .command("inspect")
     .description("say what a checkpoint, model folder, adapter, export or ONNX file holds")
-    .argument("<path>", "a .safetensors or .onnx file, an index, or a folder")
+    .argument("<path>", "a .safetensors, .onnx or .onnx_adapter file, an index, or a folder")
     .option("--tensors", "list every tensor, however many there are")
     .action((path: string, options: { tensors?: boolean }) =>
       run(async (context) => (await import("./commands/inspect.ts")).inspect(context, options, path)),
@@ -190,18 +190,30 @@ export function createProgram(run: Runner): Command {
         exportTargets,
       ),
     )
+    .option("--adapter-slots", "inputs for LoRA and DoRA adapters that are swapped while it runs")
     .addOption(
       new Option(
-        "--adapter-slots [layout]",
-        "inputs for LoRA and DoRA adapters: single (one for all rows of a batch) or rows (one for each)",
-      )
-        .choices(slotLayouts)
-        .preset("single"),
+        "--adapter-layout <layout>",
+        "adapter slots for one adapter at a time (single, the default) or one for each row of a batch (rows)",
+      ).choices(slotLayouts),
     )
     .option("--no-verify", "do not load and run the files after writing")
     .option("--force", "replace the output folder if it exists")
     .action((model: string, out: string, options: ExportFlags) =>
       run(async (context) => (await import("./commands/export.ts")).exportCommand(context, options, model, out)),
+    );
+
+  program
+    .command("adapter")
+    .description("write a PEFT adapter as an .onnx_adapter file for an export with adapter slots")
+    .argument("<export>", "an exported folder with adapter_slots.json")
+    .argument("<adapter>", "the PEFT adapter's folder")
+    .argument("<out>", "the .onnx_adapter file to write")
+    .option("--base <model>", "the model that the export was made from: DoRA adapters need its weights")
+    .option("--graph <name>", "which of several graphs: encoder_model, decoder_model_merged, …")
+    .option("--force", "replace the output file if it exists")
+    .action((exported: string, folder: string, out: string, options: AdapterFlags) =>
+      run(async (context) => (await import("./commands/adapter.ts")).adapter(context, options, exported, folder, out)),
     );
 
   program
@@ -330,9 +342,18 @@ export interface ExtractLoraFlags {
 export interface ExportFlags {
   readonly dtype: readonly string[];
   readonly target?: (typeof exportTargets)[number];
-  readonly adapterSlots?: (typeof slotLayouts)[number];
+  readonly adapterSlots?: boolean;
+  /** Asks for slots, too. */
+  readonly adapterLayout?: (typeof slotLayouts)[number];
   readonly task?: string;
   readonly verify: boolean;
+  readonly force?: boolean;
+}
+
+export interface AdapterFlags {
+  /** Folder of the model that was exported. */
+  readonly base?: string;
+  readonly graph?: string;
   readonly force?: boolean;
 }
 

@@ -1,9 +1,7 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openAdapterFolder } from "@loomweight/adapters/node";
 import { fixtureArea, fixtureCases, readFixtureJson } from "@loomweight/fixtures";
-import { adapterFile, parseAdapterSlots, slotValues, writeOnnxAdapter } from "@loomweight/onnx-export";
 import { expect, test } from "vitest";
 import { main } from "../src/main.ts";
 
@@ -39,13 +37,23 @@ test.skipIf(adapter === undefined || !existsSync(join(scribe, "scribe-base")))(
       const prompt = expected.prompts[0].text;
       const peft = join(scribe, adapter);
       const web = join(folder, "web");
-      const exported = await run("export", join(scribe, "scribe-base"), web, "--adapter-slots", "--json");
+      // wherever the flag stands, what follows it is no layout
+      const exported = await run("export", "--adapter-slots", join(scribe, "scribe-base"), web, "--json");
       expect(exported).toMatchObject({ exitCode: 0 });
-      const slots = parseAdapterSlots(readFixtureJson(join(web, "adapter_slots.json")));
-      const opened = await openAdapterFolder(peft);
       const file = join(folder, "names.onnx_adapter");
-      writeFileSync(file, writeOnnxAdapter(adapterFile(slots, await slotValues(slots, opened))));
-      await opened.checkpoint.close();
+      const written = await run("adapter", web, peft, file, "--json");
+      expect(written).toMatchObject({ exitCode: 0 });
+      const { modules, parameters } = JSON.parse(written.stdout);
+      const looked = JSON.parse((await run("inspect", file, "--json")).stdout);
+      expect(looked).toMatchObject({ kind: "onnx_adapter", adapterVersion: 1 });
+      expect(looked.parameters.length).toBe(parameters);
+      expect(looked.parameters.map(({ name }: { name: string }) => name)).toContain(`${modules[0]}.lora_A`);
+      expect((await run("inspect", file)).stdout).toMatch(/inputs, .* numbers/);
+      expect(await run("adapter", web, peft, file)).toMatchObject({ exitCode: 1 }); // it exists
+      expect(await run("adapter", web, peft, file, "--force")).toMatchObject({ exitCode: 0 });
+      const graph = await run("adapter", web, peft, join(folder, "y.onnx_adapter"), "--graph", "modle");
+      expect(graph.stderr).toMatch(/unknown graph "modle".*"model"/);
+      expect(await run("adapter", peft, peft, join(folder, "z.onnx_adapter"))).toMatchObject({ exitCode: 1 });
       const ids = async (...words: string[]) => {
         const { exitCode, stdout, stderr } = await run("run", ...words, "-n", "32", "--json");
         expect(exitCode, stderr).toBe(0);
@@ -63,8 +71,11 @@ test.skipIf(adapter === undefined || !existsSync(join(scribe, "scribe-base")))(
       expect(refused).toMatchObject({ exitCode: 1, stdout: "" });
       expect(refused.stderr).toMatch(/has no adapter slots.*--adapter-slots/);
       expect((await run("run", web, prompt, "--adapter", join(folder, "none.onnx_adapter"))).exitCode).toBe(1);
-      const layout = await run("export", join(scribe, "scribe-base"), join(folder, "x"), "--adapter-slots", "colums");
+      const layout = await run("export", join(scribe, "scribe-base"), join(folder, "x"), "--adapter-layout", "colums");
       expect(layout.exitCode).toBe(2);
+      const rows = await run("export", "--adapter-layout", "rows", join(scribe, "scribe-base"), join(folder, "rows"));
+      expect(rows.exitCode).toBe(0);
+      expect(readFixtureJson(join(folder, "rows", "adapter_slots.json"))).toMatchObject({ layout: "rows" });
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

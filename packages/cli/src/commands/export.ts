@@ -20,7 +20,7 @@ export async function exportCommand(
     dtypes,
     target: options.target,
     task: checkTask(options.task),
-    adapterSlots: options.adapterSlots && { layout: options.adapterSlots },
+    adapterSlots: (options.adapterSlots || options.adapterLayout !== undefined) && { layout: options.adapterLayout },
     verify: options.verify,
     force: options.force,
     signal,

@@ -8,17 +8,19 @@ export async function inspect(context: CommandContext, options: { tensors?: bool
   const all = options.tensors === true;
   const kind = await kindOf(path);
   if (kind.is === "onnx") return (await import("./inspect-onnx.ts")).inspectOnnx(context, all, path, kind.files);
+  if (kind.is === "adapter file") return (await import("./inspect-adapter.ts")).inspectAdapter(context, all, path);
   return (await import("./inspect-weights.ts")).inspectWeights(context, all, path);
 }
 
-type Kind = { readonly is: "weights" } | { readonly is: "onnx"; readonly files: readonly string[] };
+type Kind = { readonly is: "weights" | "adapter file" } | { readonly is: "onnx"; readonly files: readonly string[] };
 
-/** An ONNX file, a folder with ONNX files and no weights of its own, or anything else (weights, or refused as such). */
+/** An ONNX file, an adapter for one, a folder with ONNX files and no weights of its own, or anything else (weights, or refused as such). */
 async function kindOf(path: string): Promise<Kind> {
   const found = await stat(path).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code !== "ENOENT") throw cause;
     throw new LoomweightError({ code: "MISSING_FILE", file: path, problem: "no such file or folder" });
   });
+  if (!found.isDirectory() && path.endsWith(".onnx_adapter")) return { is: "adapter file" };
   if (!found.isDirectory()) return path.endsWith(".onnx") ? { is: "onnx", files: [path] } : { is: "weights" };
   const names = await readdir(path);
   if (names.some((name) => /\.safetensors(\.index\.json)?$/.test(name))) return { is: "weights" };

@@ -1,10 +1,10 @@
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { openAdapterFolder } from "@loomweight/adapters/node";
-import { parseJson } from "@loomweight/checkpoint";
 import { openModel } from "@loomweight/checkpoint/node";
 import type { Session } from "@loomweight/graph/node";
-import { createAdapterSession, parseAdapterSlots, readOnnxAdapter, slotsFile } from "@loomweight/onnx-export";
+import { createAdapterSession, readOnnxAdapter, slotsFile } from "@loomweight/onnx-export";
+import { readAdapterSlots } from "@loomweight/onnx-export/node";
 import { LoomweightError } from "@loomweight/tensor";
 
 export interface WithAdapterOptions {
@@ -23,19 +23,12 @@ export async function withAdapter(
   folder: string,
   { adapter, adapterBase }: WithAdapterOptions,
 ): Promise<{ session: Session; warnings: readonly string[] }> {
-  const file = join(folder, slotsFile);
-  const bytes = await readFile(file).catch(() => undefined);
-  if (bytes === undefined) {
-    if (adapter === undefined) return { session, warnings: [] };
-    throw new LoomweightError({
-      code: "NO_ADAPTER_SLOT",
-      problem: "the export has no adapter slots",
-      file: folder,
-      option: "--adapter",
-      fix: "Export it again: loomweight export MODEL OUT --adapter-slots.",
-    });
-  }
-  const adapted = createAdapterSession(session, parseAdapterSlots(parseJson(bytes, file), file));
+  const slotted = await stat(join(folder, slotsFile)).then(
+    () => true,
+    () => false,
+  );
+  if (!slotted && adapter === undefined) return { session, warnings: [] };
+  const adapted = createAdapterSession(session, await readAdapterSlots(folder));
   if (adapter === undefined) return { session: adapted, warnings: [] };
   if (adapter.endsWith(".onnx_adapter")) {
     const content = await readFile(adapter).catch((cause: unknown) => {

@@ -1,3 +1,9 @@
+export {
+  readAdapterSlots,
+  type WriteAdapterFileOptions,
+  type WrittenAdapterFile,
+  writeAdapterFile,
+} from "./adapter-file.ts";
 export { type ExportFolderOptions, exportFolder } from "./export-folder.ts";
 export { type ExportModelOptions, type ExportProgress, exportModel } from "./export-model.ts";
 export { type QuantizedFile, type QuantizeFileOptions, quantizeFile } from "./quantize-file.ts";
