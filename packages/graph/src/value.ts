@@ -25,6 +25,8 @@ export interface LazyTensor {
    * its own or `stored`, in parts that are valid until the next one is asked for.
    */
   readonly elements?: { readonly stored: DType; stream(dtype: DType): AsyncIterable<Uint8Array> };
+  /** Of a weight that lies beside its ONNX file: in which file of that folder, and where there. */
+  readonly external?: { readonly location: string; readonly offset: number; readonly byteLength: number };
   /** What it was made from, for re-weighting, inspection and messages: checkpoint tensor names and what was done. */
   readonly origin?: { readonly tensors: readonly string[]; readonly transform?: string };
 }

@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { relative } from "node:path";
 import type { OnnxModel, ValueInfo } from "@loomweight/graph";
-import { openOnnxFile } from "@loomweight/graph/node";
+import { type ExternalFile, externalFiles, openOnnxFile } from "@loomweight/graph/node";
 import { byteLengthOf, elementCount } from "@loomweight/tensor";
 import type { CommandContext } from "../context.ts";
 import { formatBytes, formatCount, plural } from "../output/format.ts";
@@ -22,7 +22,8 @@ export async function inspectOnnx(
   for (const file of files) {
     const { model, close } = await openOnnxFile(file);
     try {
-      described.push(describeModel(model, relative(path, file) || file, (await stat(file)).size));
+      const external = await externalFiles(file, model);
+      described.push({ ...describeModel(model, relative(path, file) || file, (await stat(file)).size), external });
     } finally {
       await close();
     }
@@ -34,7 +35,7 @@ export async function inspectOnnx(
   }
 }
 
-type DescribedModel = ReturnType<typeof describeModel>;
+type DescribedModel = ReturnType<typeof describeModel> & { readonly external: readonly ExternalFile[] };
 
 function describeModel(model: OnnxModel, file: string, bytes: number) {
   const operators = countOperators(model.graph);
@@ -79,10 +80,14 @@ function modelLines(model: DescribedModel, all: boolean, alone: boolean, bold: (
   const lines = formatPairs([
     ["file", `${model.file} (${formatBytes(model.bytes)})`],
     [
+      "weights in",
+      model.external.map(({ name, byteLength }) => `${name} (${formatBytes(byteLength)})`).join(", ") || undefined,
+    ],
+    [
       "format",
       `IR ${model.irVersion}, ${opsets.join(", ")}${model.producer === "" ? "" : `, made by ${model.producer}`}`,
     ],
-    ["weights", `${model.weights.length}, ${formatCount(parameters)} parameters`],
+    ["weights", `${model.weights.length}, ${formatCount(parameters)} values`],
     ["sizes", sizes.length === 0 ? undefined : sizes.join(", ")],
     [
       "nodes",

@@ -32,6 +32,7 @@ export function providersFor(operators: readonly string[]): OnnxProviders {
   const missing: Record<Provider, string[]> = { cpu: [], wasm: [], webgpu: [] };
   const unknown: string[] = [];
   for (const name of operators) {
+    if (name === "Constant") continue; // no kernel runs it: it becomes a weight
     const dot = name.lastIndexOf(".");
     const [domain, op] = [name.slice(0, Math.max(0, dot)), name.slice(dot + 1)];
     const known = dtypes.map((dtype) => providersOf(op, { domain, dtype, partly: true }));

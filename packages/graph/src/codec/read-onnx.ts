@@ -100,28 +100,34 @@ function externalReader(file: string, open: ReadOnnxOptions["external"]): (recor
     const read = async () => {
       if (open !== undefined && !opened.has(location)) opened.set(location, open(location));
       const source = await opened.get(location);
-      if (source === undefined) {
-        throw new LoomweightError({
-          code: "MISSING_EXTERNAL_DATA",
-          problem: `the weights lie in "${location}", which is not there`,
-          file,
-          tensor: name,
-          fix: `Put "${location}" beside the model file.`,
-        });
-      }
-      if (offset + expected > source.size) {
-        throw new LoomweightError({
-          code: "INVALID_ONNX",
-          problem: `tensor "${name}" lies beyond the end of its external data`,
-          file: source.name,
-          expected: `at least ${offset + expected} bytes`,
-          found: `${source.size}`,
-        });
-      }
+      if (source === undefined) throw missingExternal(file, name, location);
+      if (offset + expected > source.size) throw beyondEnd(name, source, offset + expected);
       return tensorFromBytes(dtype, shape, await source.read(offset, offset + expected), source.name);
     };
-    return { dtype, shape, read };
+    return { dtype, shape, read, external: { location, offset, byteLength: expected } };
   };
+}
+
+/** A `MISSING_EXTERNAL_DATA` error. */
+export function missingExternal(file: string, tensor: string, location: string): LoomweightError {
+  return new LoomweightError({
+    code: "MISSING_EXTERNAL_DATA",
+    problem: `the weights lie in "${location}", which is not there`,
+    file,
+    tensor,
+    fix: `Put "${location}" beside the model file.`,
+  });
+}
+
+/** An `INVALID_ONNX` error about a weight that its external data is too short for. */
+export function beyondEnd(tensor: string, source: { name: string; size: number }, end: number): LoomweightError {
+  return new LoomweightError({
+    code: "INVALID_ONNX",
+    problem: `tensor "${tensor}" lies beyond the end of its external data`,
+    file: source.name,
+    expected: `at least ${end} bytes`,
+    found: `${source.size}`,
+  });
 }
 
 function decodeModelFields(cursor: Cursor): Omit<OnnxModel, "graph"> {

@@ -1,5 +1,12 @@
 export { evaluate } from "./evaluate.ts";
-export { type OpenedOnnx, openOnnxFile, readOnnxFile, writeOnnxFile } from "./files.ts";
+export {
+  type ExternalFile,
+  externalFiles,
+  type OpenedOnnx,
+  openOnnxFile,
+  readOnnxFile,
+  writeOnnxFile,
+} from "./files.ts";
 export { createRuntime, type NodeRuntimeOptions } from "./runtime.ts";
 export { saveTraining } from "./save-training.ts";
 export {

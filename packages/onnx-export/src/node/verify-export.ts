@@ -2,7 +2,7 @@ import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openModel } from "@loomweight/checkpoint/node";
-import { openOnnxFile } from "@loomweight/graph/node";
+import { externalFiles, openOnnxFile } from "@loomweight/graph/node";
 import type { Task } from "@loomweight/models";
 import { LoomweightError } from "@loomweight/tensor";
 import { type ExportDType, exportDTypes } from "../dtypes.ts";
@@ -38,7 +38,7 @@ export interface VerifiedFile {
   readonly name: string;
   readonly graph: string;
   readonly dtype: ExportDType;
-  /** Of the model file alone. */
+  /** Of the model file and its external data. */
   readonly bytes: number;
   readonly findings: readonly Finding[];
   /** Against the reference; empty where there is none, or where this is it. */
@@ -156,13 +156,24 @@ async function inspectGraph({ path, graphFolder, genai }: ExportFiles, name: str
   try {
     const { model, close } = await openOnnxFile(file);
     try {
+      // before the runtime opens them: it would follow a link to anywhere
+      const outside = await externalFiles(file, model);
+      const bytes = outside.reduce((sum, each) => sum + each.byteLength, common.bytes);
       const dtype = weightsDType(model, named.dtype);
       const findings = checkGraph(model, { genai: genai !== undefined });
       if (genai !== undefined) findings.push(...checkGenaiGraph(model, genai));
       const broken = findings.some(({ code }) => code === "INVALID_GRAPH");
       const { inputs, outputs, initializers } = model.graph;
       const names = inputs.map((input) => input.name).filter((each) => !initializers.has(each));
-      return { ...common, dtype, findings, inputs: names, outputs: outputs.map((output) => output.name), broken };
+      return {
+        ...common,
+        bytes,
+        dtype,
+        findings,
+        inputs: names,
+        outputs: outputs.map((output) => output.name),
+        broken,
+      };
     } finally {
       await close();
     }
