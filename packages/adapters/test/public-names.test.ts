@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 import * as attachNames from "../src/attach/index.ts";
 import * as main from "../src/index.ts";
 import * as node from "../src/node/index.ts";
+import * as trainNames from "../src/train/index.ts";
 import { smallAdapter, smallConfig, smallModel } from "./small.ts";
 
 test("the public names are these", () => {
@@ -54,6 +55,13 @@ test("the public names are these", () => {
     "writeAdapter",
   ]);
   expect(Object.keys(attachNames).sort()).toEqual(["attach", "attachedFiles", "findLayers", "linearTargets"]);
+  expect(Object.keys(trainNames).sort()).toEqual([
+    "blockCheckpoints",
+    "objectiveLoss",
+    "objectives",
+    "otherInputs",
+    "trainAdapter",
+  ]);
   expect(Object.keys(node).sort()).toEqual(["foldModel", "openAdapterFolder", "openFoldedFolders"]);
 });
 

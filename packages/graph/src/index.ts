@@ -18,7 +18,7 @@ export {
 export { withKernelMemory } from "./evaluate/kernel-memory.ts";
 export { evaluateTrace } from "./evaluate/trace.ts";
 export { type FoldOptions, foldConstants } from "./fold.ts";
-export { checkpoint } from "./gradient/checkpoint.ts";
+export { checkpoint, recompute } from "./gradient/checkpoint.ts";
 export { customGradient } from "./gradient/custom.ts";
 export { type GradientOptions, gradient } from "./gradient/gradient.ts";
 export type { GradientCall, GradientRule, GradientTable } from "./gradient/rule.ts";

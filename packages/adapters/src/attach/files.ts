@@ -44,7 +44,7 @@ export function attachedFiles(attachment: Attachment, options: AttachedFilesOpti
     const stored = isAdaptedBias ? `${path.slice(0, -".bias".length)}.base_layer.bias` : path;
     replacements.set(`${prefix}${stored}`, transposed ? packed(turned(value)) : value);
   }
-  const { modules_to_save, bias, ...selected } = adapter.selection;
+  const { modules_to_save, bias, task_type, ...selected } = adapter.selection;
   const dropout = Object.keys(adapter.method.files.fields).find((field) => field.endsWith("_dropout"));
   return newAdapterFiles({
     method: adapter.method,
@@ -55,6 +55,7 @@ export function attachedFiles(attachment: Attachment, options: AttachedFilesOpti
     config: {
       modules_to_save,
       bias,
+      task_type,
       ...(dropout === undefined ? {} : { [dropout]: adapter.dropout }),
       ...(prefix === "" ? selected : {}), // else every module by its path
       ...options.config,

@@ -26,6 +26,8 @@ export interface AdapterSpec {
   readonly dropout?: number;
   /** `modules_to_save`: modules that are trained whole. */
   readonly modulesToSave?: readonly string[];
+  /** `task_type`: with SEQ_CLS, TOKEN_CLS and QUESTION_ANS the model's head is trained whole, as PEFT does. */
+  readonly taskType?: string;
   /** Which biases of the model are trained too; default "none". "adapted": those of adapted modules. */
   readonly bias?: "none" | "all" | "adapted";
 }
@@ -72,6 +74,7 @@ export function prepareSpec(spec: AdapterSpec, allLinear: AllLinear): PreparedAd
     layers_to_transform: (spec.layers ?? null) as Json,
     layers_pattern: (spec.layersPattern ?? null) as Json,
     modules_to_save: (spec.modulesToSave ?? null) as Json,
+    task_type: spec.taskType ?? null,
     bias: bias === "adapted" ? method.files.biasOfAdapted[0] : bias,
   };
   const patterns = Object.entries(spec.patterns ?? {}).map(([option, values]) => {
@@ -110,6 +113,7 @@ export function prepareAdapter(adapter: Adapter, name: string): PreparedAdapter 
     "layers_to_transform",
     "layers_pattern",
     "modules_to_save",
+    "task_type",
     "bias",
   ]) {
     selection[field] = config.values[field] ?? null;

@@ -26,10 +26,33 @@ export function checkpoint(build: (...inputs: readonly Value[]) => Value, inputs
   const copyFor = (given: readonly Value[]): Value => copyPart(part, placeholders, given)(built);
   const output = copyFor(inputs);
   if (isTensor(output)) return output;
-  const pull: Backward["pull"] = ({ upstream, wants, inputs: all }) => {
+  return withBackward(
+    output,
+    { inputs: [...inputs, ...part.outside], pull: secondTime(part, built, placeholders) },
+    "Checkpoint",
+  );
+}
+
+/**
+ * The same for a part that is already built: `output` as it is, and what lies between `inputs` and it computed again in
+ * the backward pass. For graphs that are not written as functions of their parts, such as imported ones.
+ */
+export function recompute(output: Value, inputs: readonly Value[]): Value {
+  if (isTensor(output)) return output;
+  const part = partOf(output, inputs);
+  return withBackward(
+    output,
+    { inputs: [...inputs, ...part.outside], pull: secondTime(part, output, inputs) },
+    "Checkpoint",
+  );
+}
+
+/** The backward pass of a part whose result is `built` from `placeholders`. */
+function secondTime(part: Part, built: Value, placeholders: readonly Value[]): Backward["pull"] {
+  return ({ upstream, wants, inputs: all }) => {
     const zero = zeroAfter(upstream);
-    const waiting = all.slice(0, inputs.length).map((value) => waitFor(value, zero));
-    const outside = all.slice(inputs.length);
+    const waiting = all.slice(0, placeholders.length).map((value) => waitFor(value, zero));
+    const outside = all.slice(placeholders.length);
     const again = copyPart(part, [...placeholders, ...part.outside], [...waiting, ...outside])(built);
     const ends = [...waiting, ...outside];
     const wanted = [...new Set(ends.filter((_, index) => wants[index]))] as GraphValue[];
@@ -40,7 +63,6 @@ export function checkpoint(build: (...inputs: readonly Value[]) => Value, inputs
       return found[wanted.indexOf(value as GraphValue)];
     });
   };
-  return withBackward(output, { inputs: [...inputs, ...part.outside], pull }, "Checkpoint");
 }
 
 interface Part {

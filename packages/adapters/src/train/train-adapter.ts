@@ -1,0 +1,248 @@
+import type { Checkpoint } from "@loomweight/checkpoint";
+import type { Runtime } from "@loomweight/graph";
+import { type ImportedModel, importOnnx, type OnnxModel, type Value } from "@loomweight/graph";
+import {
+  type Batch,
+  type BatchSource,
+  type ClipOptions,
+  type LossParts,
+  type Optimizer,
+  type RandomInputs,
+  type StepMetrics,
+  type Training,
+  train,
+} from "@loomweight/graph/training";
+import { adamw, groups } from "@loomweight/optim";
+import { LoomweightError, type Tensor } from "@loomweight/tensor";
+import { type Attachment, type AttachOptions, attach } from "../attach/attach.ts";
+import { type AttachedFilesOptions, attachedFiles } from "../attach/files.ts";
+import type { AdapterSpec } from "../attach/spec.ts";
+import type { Adapter } from "../peft/adapter.ts";
+import type { AdapterFiles } from "../peft/write-adapter.ts";
+import { blockCheckpoints } from "./blocks.ts";
+import { otherInputs } from "./inputs.ts";
+import { type Objective, objectiveLoss } from "./objectives.ts";
+
+/** Outputs of the model and the batch → what is lowered. */
+export type AdapterLoss = (
+  outputs: Readonly<Record<string, Value>>,
+  batch: Readonly<Record<string, Value>>,
+) => Value | LossParts;
+
+export interface TrainAdapterOptions extends AttachOptions {
+  readonly runtime: Runtime;
+  /** The base model: built by `@loomweight/models` (fuse: "none"), or an imported file. */
+  readonly model: OnnxModel | ImportedModel;
+  /** The base's weights, which tell how layers are stored where the graph does not. */
+  readonly checkpoint?: Checkpoint;
+  /** A fresh adapter, or one of PEFT's files to go on with; several are trained together. */
+  readonly adapter: AdapterSpec | Adapter | readonly (AdapterSpec | Adapter)[];
+  /**
+   * Batches: the model's inputs by name, and `labels`. Rows and columns of `input_ids` fix what is not fed: an empty
+   * cache, positions, a mask of ones.
+   */
+  readonly batches: BatchSource;
+  /** What is lowered; default "next-token". A function sees the model's outputs. */
+  readonly objective?: Objective | AdapterLoss;
+  /** Name of the model's output that the objective reads; default "logits". */
+  readonly output?: string;
+  /** Default adamw without weight decay, as the trainers of the field have it for adapters. */
+  readonly optimizer?: Optimizer;
+  /** A number, or a schedule of the number of steps done before. Default 2e-4. */
+  readonly learningRate?: number | ((step: number) => number);
+  /** LoRA+ (Hayou et al. 2024, arXiv:2402.12354): the learning rate of the B factors is so many times that of A. Default 1. */
+  readonly loraPlusRatio?: number;
+  readonly steps?: number;
+  /** Batches whose gradients are averaged for one update; default 1. */
+  readonly accumulate?: number;
+  readonly clip?: ClipOptions;
+  /** Recompute each block of layers in the backward pass instead of keeping its values. Default false. */
+  readonly gradientCheckpointing?: boolean;
+  readonly evaluation?: {
+    readonly batches: () => Iterable<Batch> | AsyncIterable<Batch>;
+    /** Steps from one to the next; default only when asked for. */
+    readonly every?: number;
+    /** Ends the training after so many evaluations without a lower loss; default never. */
+    readonly patience?: number;
+  };
+  /** What `save` gave: goes on at the next step, bit for bit. */
+  readonly resume?: Uint8Array | Checkpoint;
+  readonly progress?: (line: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** A training of adapters under way. */
+export interface AdapterTraining extends AsyncIterable<StepMetrics> {
+  readonly attachment: Attachment;
+  /** The loop below: its state, steps and `save`. */
+  readonly training: Training;
+  /** Number of values that are trained. */
+  readonly trainable: number;
+  /** Why the last loop ended. */
+  readonly ended: "batches" | "patience" | undefined;
+  /** Lowest loss of the evaluations, and its step. */
+  readonly best: { readonly step: number; readonly loss: number } | undefined;
+  finish(): Promise<StepMetrics | undefined>;
+  evaluate(): Promise<Readonly<Record<string, number>>>;
+  /** Present values of what is trained; `best`: those of the lowest evaluation, where there was one. */
+  parameters(options?: { readonly best?: boolean }): Promise<Readonly<Record<string, Tensor>>>;
+  /** The PEFT files of an adapter as it is now. */
+  files(options?: Omit<AttachedFilesOptions, "parameters"> & { readonly best?: boolean }): Promise<AdapterFiles>;
+  close(): Promise<void>;
+}
+
+/**
+ * Trains adapters on a model whose own weights stay as they are; they are weights of the training graph, in the dtype
+ * in which the model holds them (quantized ones too: gradients pass through them to the layers before). Throws what
+ * `attach` and `train` throw.
+ */
+export async function trainAdapter(options: TrainAdapterOptions): Promise<AdapterTraining> {
+  const { objective = "next-token", evaluation, seed = 0, output = "logits" } = options;
+  const imported = "parameters" in options.model ? options.model : await importOnnx(options.model);
+  const attachment = await attach(imported, options.checkpoint, options.adapter, {
+    seed,
+    statistics: options.statistics,
+  });
+  const checkpoints = options.gradientCheckpointing === true ? blockCheckpoints(imported) : undefined;
+  const lossOf = (
+    parameters: Readonly<Record<string, Value>>,
+    batch: Readonly<Record<string, Value>>,
+    random: RandomInputs | undefined,
+  ): LossParts => {
+    const { outputs } = attachment.instantiate({
+      parameters,
+      inputs: modelInputs(imported, batch),
+      random,
+      change: random === undefined ? undefined : checkpoints?.change(),
+    });
+    if (typeof objective === "function") {
+      const made = objective(outputs, batch);
+      return "loss" in made ? made : { loss: made };
+    }
+    return objectiveLoss(objective, outputNamed(outputs, output), labelsOf(batch));
+  };
+  const training = await train({
+    runtime: options.runtime,
+    parameters: attachment.parameters,
+    loss: (parameters, batch, { random }) => lossOf(parameters, batch, random),
+    optimizer: withLoraPlus(options.optimizer ?? adamw({ weightDecay: 0 }), options.loraPlusRatio),
+    learningRate: options.learningRate ?? 2e-4,
+    batches: options.batches,
+    steps: options.steps,
+    accumulate: options.accumulate,
+    clip: options.clip,
+    seed,
+    resume: options.resume,
+    progress: options.progress,
+    signal: options.signal,
+    ...(evaluation !== undefined && {
+      evaluation: {
+        batches: evaluation.batches,
+        every: evaluation.every,
+        metrics: (parameters: Readonly<Record<string, Value>>, batch: Readonly<Record<string, Value>>) => {
+          const { loss, metrics = {} } = lossOf(parameters, batch, undefined);
+          return { loss, ...metrics };
+        },
+      },
+    }),
+  });
+  return followed(attachment, training, evaluation?.patience);
+}
+
+/** The loop with early stopping and the best values kept. */
+function followed(attachment: Attachment, training: Training, patience: number | undefined): AdapterTraining {
+  let best: { step: number; loss: number; parameters: Readonly<Record<string, Tensor>> } | undefined;
+  let waited = 0;
+  let ended: AdapterTraining["ended"];
+  const inner = training[Symbol.asyncIterator]();
+  const next = async (): Promise<IteratorResult<StepMetrics>> => {
+    if (patience !== undefined && waited >= patience) {
+      ended = "patience";
+      return { done: true, value: undefined };
+    }
+    const result = await inner.next();
+    if (result.done === true) {
+      ended = "batches";
+      return result;
+    }
+    const { evaluation, step } = result.value;
+    if (evaluation !== undefined) {
+      if (best === undefined || evaluation.loss < best.loss) {
+        best = { step, loss: evaluation.loss, parameters: await training.parameters() };
+        waited = 0;
+      } else waited++;
+    }
+    return result;
+  };
+  const self: AdapterTraining = {
+    attachment,
+    training,
+    trainable: Object.values(attachment.parameters).reduce(
+      (sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1),
+      0,
+    ),
+    get ended() {
+      return ended;
+    },
+    get best() {
+      return best === undefined ? undefined : { step: best.step, loss: best.loss };
+    },
+    [Symbol.asyncIterator]: () => ({ next }),
+    async finish() {
+      let last: StepMetrics | undefined;
+      for (let result = await next(); result.done !== true; result = await next()) last = result.value;
+      return last;
+    },
+    evaluate: () => training.evaluate(),
+    parameters: async (options = {}) =>
+      options.best === true && best !== undefined ? best.parameters : training.parameters(),
+    files: async ({ best: wanted, ...options } = {}) =>
+      attachedFiles(attachment, { ...options, parameters: await self.parameters({ best: wanted }) }),
+    close: () => training.close(),
+  };
+  return self;
+}
+
+/** Factors named B learn faster. */
+function withLoraPlus(optimizer: Optimizer, ratio: number | undefined): Optimizer {
+  if (ratio === undefined || ratio === 1) return optimizer;
+  if (!(ratio > 0)) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: "invalid value",
+      option: "loraPlusRatio",
+      expected: "a number above 0",
+      found: String(ratio),
+    });
+  }
+  return groups([{ parameters: "*.B", optimizer, learningRateScale: ratio }], optimizer);
+}
+
+/** What the batch has for the model, and what follows from the shape of its ids. */
+function modelInputs(imported: ImportedModel, batch: Readonly<Record<string, Value>>): Record<string, Value> {
+  const given: Record<string, Value> = {};
+  for (const { name } of imported.inputs) if (batch[name] !== undefined) given[name] = batch[name];
+  const ids = given.input_ids;
+  const [rows, columns] = ids === undefined ? [0, 0] : (ids.shape as [number, number]);
+  return { ...given, ...otherInputs(imported, given, [rows, columns]) };
+}
+
+function outputNamed(outputs: Readonly<Record<string, Value>>, name: string): Value {
+  if (outputs[name] !== undefined) return outputs[name];
+  throw new LoomweightError({
+    code: "UNKNOWN_OUTPUT",
+    problem: `the model has no output "${name}"`,
+    option: "output",
+    expected: Object.keys(outputs).slice(0, 8).join(", "),
+  });
+}
+
+function labelsOf(batch: Readonly<Record<string, Value>>): Value {
+  if (batch.labels !== undefined) return batch.labels;
+  throw new LoomweightError({
+    code: "INVALID_BATCH",
+    problem: "the batch has no labels",
+    expected: '"labels" beside the inputs of the model',
+    found: Object.keys(batch).join(", "),
+  });
+}
