@@ -4,12 +4,14 @@ export { adaptFormer } from "./methods/adaptformer.ts";
 export { beft } from "./methods/beft.ts";
 export { boft } from "./methods/boft.ts";
 export { c3a } from "./methods/c3a.ts";
+export { compacter } from "./methods/compacter.ts";
 export { delora } from "./methods/delora.ts";
 export { dora } from "./methods/dora.ts";
 export { gralora } from "./methods/gralora.ts";
 export { hira } from "./methods/hira.ts";
 export { hra } from "./methods/hra.ts";
 export { hydra } from "./methods/hydra.ts";
+export { hyperformer } from "./methods/hyperformer.ts";
 export { ia3 } from "./methods/ia3.ts";
 export { loha } from "./methods/loha.ts";
 export { lokr } from "./methods/lokr.ts";
@@ -20,6 +22,7 @@ export { road } from "./methods/road.ts";
 export { shira } from "./methods/shira.ts";
 export { supertuning } from "./methods/supertuning.ts";
 export { tauGate } from "./methods/taugate.ts";
+export { vlAdapter } from "./methods/vl-adapter.ts";
 // methods:end
 
 export { blockMethods } from "./block-catalogue.ts";
@@ -69,3 +72,4 @@ export { openAdapter, type ReadAdapterOptions, readAdapter } from "./peft/read-a
 export { type AdapterFiles, writeAdapter } from "./peft/write-adapter.ts";
 export { adapterRandom } from "./random.ts";
 export { elbow, type RankScore, rankSweep, type ShiftSpectrum, shiftSpectrum } from "./rank-budget.ts";
+export { type Sharing, type TaskSchedule, taskSchedule, taskShares } from "./tasks.ts";

@@ -19,6 +19,7 @@ test("the public names are these", () => {
     "blockMethods",
     "boft",
     "c3a",
+    "compacter",
     "countBlockParameters",
     "defineAdapter",
     "defineBlockAdapter",
@@ -32,6 +33,7 @@ test("the public names are these", () => {
     "hira",
     "hra",
     "hydra",
+    "hyperformer",
     "ia3",
     "layerOf",
     "loha",
@@ -51,7 +53,10 @@ test("the public names are these", () => {
     "shiftSpectrum",
     "shira",
     "supertuning",
+    "taskSchedule",
+    "taskShares",
     "tauGate",
+    "vlAdapter",
     "writeAdapter",
   ]);
   expect(Object.keys(attachNames).sort()).toEqual(["attach", "attachedFiles", "findLayers", "linearTargets"]);
