@@ -19,6 +19,7 @@ export const qwen2 = defineFamily<PreNormDecoderConfig>({
   unneeded: [/rotary_emb\.inv_freq$/],
 
   readConfig(config) {
+    config.only("use_mrope", [false], "positions of several axes are not built");
     const sizes = readDecoderSizes(config, {
       vocab_size: 151936,
       hidden_size: 4096,
