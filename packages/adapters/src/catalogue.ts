@@ -18,6 +18,7 @@ import { oft } from "./methods/oft.ts";
 import { road } from "./methods/road.ts";
 import { shira } from "./methods/shira.ts";
 import { supertuning } from "./methods/supertuning.ts";
+import { tlora } from "./methods/tlora.ts";
 
 /** Every adapter method of this package, by name. */
 export const adapterMethods: readonly AdapterMethod[] = [
@@ -39,4 +40,5 @@ export const adapterMethods: readonly AdapterMethod[] = [
   road,
   shira,
   supertuning,
+  tlora,
 ];

@@ -22,6 +22,7 @@ export { road } from "./methods/road.ts";
 export { shira } from "./methods/shira.ts";
 export { supertuning } from "./methods/supertuning.ts";
 export { tauGate } from "./methods/taugate.ts";
+export { tlora } from "./methods/tlora.ts";
 export { vlAdapter } from "./methods/vl-adapter.ts";
 // methods:end
 
@@ -65,6 +66,7 @@ export type { OftOptions } from "./methods/oft.ts";
 export type { RoadOptions } from "./methods/road.ts";
 export type { ShiraOptions } from "./methods/shira.ts";
 export type { SupertuningOptions } from "./methods/supertuning.ts";
+export type { TloraOptions } from "./methods/tlora.ts";
 export type { AdaptedModule, Adapter } from "./peft/adapter.ts";
 export type { ConfigField, Json, KeySuffix, PeftConfig, PeftFormat } from "./peft/format.ts";
 export { type NewAdapter, type NewModule, newAdapterFiles } from "./peft/new-adapter.ts";
@@ -73,3 +75,4 @@ export { type AdapterFiles, writeAdapter } from "./peft/write-adapter.ts";
 export { adapterRandom } from "./random.ts";
 export { elbow, type RankScore, rankSweep, type ShiftSpectrum, shiftSpectrum } from "./rank-budget.ts";
 export { type Sharing, type TaskSchedule, taskSchedule, taskShares } from "./tasks.ts";
+export { identityPenalty, orthogonalPenalty, ringTransform } from "./tensor-ring.ts";
