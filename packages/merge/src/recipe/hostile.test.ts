@@ -101,6 +101,16 @@ test.each<[string, string, string, RegExp]>([
   30_000,
 );
 
+test.each([
+  "{ search: [0, 1] }",
+  "[0.5, { search: [0, 1] }]",
+  "[{ filter: mlp, value: { search: [0, 1] } }, { value: 1 }]",
+  "[{ filter: mlp, value: [0, { search: [0, 1] }] }, { value: 1 }]",
+])("a range is named as one outside of a search: %s", (weight) => {
+  const recipe = `merge_method: linear\nmodels:\n  - model: a\n    parameters: { weight: ${weight} }\n`;
+  expect(refusal(recipe).error.message).toMatch(/option weight: \{ search.*loomweight search/s);
+});
+
 test("an object that contains itself is refused", () => {
   const loop: Record<string, unknown> = { merge_method: "linear" };
   loop.models = [loop];

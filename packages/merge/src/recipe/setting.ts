@@ -30,6 +30,7 @@ export interface PlacedSetting {
 /** Reads a setting and checks every value in it against `spec`. Throws `INVALID_OPTION`. */
 export function readSetting(located: Located, option: string, spec: OptionSpec): PlacedSetting {
   const { value, place } = located;
+  refuseRanges(located, option);
   if (isLocatedMap(value)) {
     throw settingError(
       place,
@@ -53,6 +54,22 @@ export function readSetting(located: Located, option: string, spec: OptionSpec):
     );
   }
   return { setting: { kind: "conditions", conditions: value.map((item) => readCondition(item, option, spec)) }, place };
+}
+
+/** A range is a number only to a search: anywhere else it has no value yet. Throws `INVALID_OPTION`. */
+function refuseRanges({ value, place }: Located, option: string): void {
+  if (isLocatedList(value)) for (const item of value) refuseRanges(item, option);
+  if (!isLocatedMap(value)) return;
+  if (value.has("search")) {
+    throw settingError(
+      place,
+      option,
+      "{ search: … } is a range to be searched, and has no value yet",
+      "Search it (loomweight search RECIPE OUT --score SCRIPT), or write a number in its place.",
+    );
+  }
+  const inner = value.get("value")?.item;
+  if (inner !== undefined) refuseRanges(inner, option);
 }
 
 function readCondition(located: Located, option: string, spec: OptionSpec): Condition {
