@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { CommandContext } from "./context.ts";
+import { parseCount, parseList, parseNumbers, parsePositive, parseShare, parseSize } from "./parse.ts";
+import { addQuantizeOptions, type QuantizeSettingFlags } from "./quantize-options.ts";
 import { usageError } from "./usage-error.ts";
 
 /** Options that every command takes. */
@@ -178,11 +180,11 @@ export function createProgram(run: Runner): Command {
       run(async (context) => (await import("./commands/extract-lora.ts")).extract(context, options, base, model, out)),
     );
 
-  program
+  const exportProgram = program
     .command("export")
     .description("export a model as ONNX, as transformers.js and onnxruntime load it")
     .argument("<model>", "the model's folder")
-    .argument("<out>", "the folder to write; must not exist")
+    .argument("[out]", "the folder to write; must not exist; none with --in-place")
     .option("--dtype <list>", "fp32, fp16, q8, q4, q4f16, … separated by commas", parseList, ["fp32"])
     .option("--task <task>", "what the model is to do (default: from its config.json)")
     .addOption(
@@ -196,10 +198,15 @@ export function createProgram(run: Runner): Command {
         "--adapter-layout <layout>",
         "adapter slots for one adapter at a time (single, the default) or one for each row of a batch (rows)",
       ).choices(slotLayouts),
+    );
+  addQuantizeOptions(exportProgram)
+    .option(
+      "--in-place",
+      "write the graph alone, beside the safetensors files, which it uses as they are (not for browsers)",
     )
     .option("--no-verify", "do not load and run the files after writing")
     .option("--force", "replace the output folder if it exists")
-    .action((model: string, out: string, options: ExportFlags) =>
+    .action((model: string, out: string | undefined, options: ExportFlags) =>
       run(async (context) => (await import("./commands/export.ts")).exportCommand(context, options, model, out)),
     );
 
@@ -241,23 +248,13 @@ export function createProgram(run: Runner): Command {
       run(async (context) => (await import("./commands/verify.ts")).verifyCommand(context, options, path)),
     );
 
-  program
+  const quantizeCommand = program
     .command("quantize")
     .description("quantize any ONNX file, external data included")
     .argument("<in>", "the float .onnx file")
     .argument("<out>", "the .onnx file to write")
-    .requiredOption("--dtype <dtype>", "q4, q4f16, bnb4, q8, int8, uint8, fp16 or fp32 (a copy)")
-    .option("--block-size <count>", "q4: weights that share a scale: 16, 32, 64, 128 or 256 (default: 32)", parseCount)
-    .option("--asymmetric", "q4: with a zero point for each block")
-    .option("--accuracy-level <level>", "q4: 0 to 4; 4 computes in int8, 1 in float32 (default: 4)", parseLevel)
-    .option("--embeddings", "q4: embedding tables too")
-    .option("--eight-bits <list>", "q4: nodes or weights to hold in 8 bits, such as *lm_head*", parseList)
-    .option("--per-channel", "q8, int8, uint8: one scale a column")
-    .option("--reduce-range", "q8, int8, uint8: 7-bit weights, for CPUs without VNNI")
-    .option("--include <list>", "only these nodes or weights; * stands for any text", parseList)
-    .option("--exclude <list>", "all but these", parseList)
-    .option("--external-data", "weights outside the model file (default: where they are more than 1.9 GB)")
-    .option("--external-size <size>", "largest file of external data, such as 500MB (default: 1.9GB)", parseSize)
+    .requiredOption("--dtype <dtype>", "q4, q4f16, bnb4, q8, int8, uint8, fp16, bf16 or fp32 (a copy)");
+  addQuantizeOptions(quantizeCommand)
     .option("--force", "replace the output if it exists")
     .action((input: string, output: string, options: QuantizeFlags) =>
       run(async (context) => (await import("./commands/quantize.ts")).quantize(context, options, input, output)),
@@ -339,7 +336,8 @@ export interface ExtractLoraFlags {
   readonly force?: boolean;
 }
 
-export interface ExportFlags {
+export interface ExportFlags extends QuantizeSettingFlags {
+  readonly inPlace?: boolean;
   readonly dtype: readonly string[];
   readonly target?: (typeof exportTargets)[number];
   readonly adapterSlots?: boolean;
@@ -372,19 +370,8 @@ export interface VerifyFlags {
   readonly text?: string;
 }
 
-export interface QuantizeFlags {
+export interface QuantizeFlags extends QuantizeSettingFlags {
   readonly dtype: string;
-  readonly blockSize?: number;
-  readonly asymmetric?: boolean;
-  readonly accuracyLevel?: 0 | 1 | 2 | 3 | 4;
-  readonly embeddings?: boolean;
-  readonly eightBits?: readonly string[];
-  readonly perChannel?: boolean;
-  readonly reduceRange?: boolean;
-  readonly include?: readonly string[];
-  readonly exclude?: readonly string[];
-  readonly externalData?: boolean;
-  readonly externalSize?: number;
   readonly force?: boolean;
 }
 
@@ -413,51 +400,4 @@ function seedOption(description: string, flags = "--seed <number>"): Option {
     }
     return Number(text);
   });
-}
-
-/** "fp32,q4" → ["fp32", "q4"], without repetitions. */
-export function parseList(text: string): string[] {
-  const names = text.split(",").map((name) => name.trim());
-  if (names.some((name) => name === "")) throw new InvalidArgumentError("Names separated by commas are needed.");
-  return [...new Set(names)];
-}
-
-/** "0.7,-0.4" → [0.7, -0.4]. */
-function parseNumbers(text: string): number[] {
-  return text.split(",").map((part) => {
-    const number = part.trim() === "" ? Number.NaN : Number(part);
-    if (!Number.isFinite(number)) throw new InvalidArgumentError("Numbers separated by commas are needed.");
-    return number;
-  });
-}
-
-/** "5GB", "500 MB", "1.5GiB", "4096" → bytes. */
-export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?$/i.exec(text.trim());
-  const power = match?.[2] === undefined ? 0 : "kmgt".indexOf(match[2].toLowerCase()) + 1;
-  const bytes = match === null ? Number.NaN : Math.floor(Number(match[1]) * (match[3] ? 1024 : 1000) ** power);
-  if (!Number.isSafeInteger(bytes) || bytes < 1) throw new InvalidArgumentError("A size such as 5GB is needed.");
-  return bytes;
-}
-
-export function parseCount(text: string): number {
-  if (!/^\d{1,9}$/.test(text) || Number(text) < 1) throw new InvalidArgumentError("A whole number above 0 is needed.");
-  return Number(text);
-}
-
-function parseLevel(text: string): number {
-  if (!/^[0-4]$/.test(text)) throw new InvalidArgumentError("A level from 0 to 4 is needed.");
-  return Number(text);
-}
-
-function parsePositive(text: string): number {
-  const number = text.trim() === "" ? Number.NaN : Number(text);
-  if (!Number.isFinite(number) || number <= 0) throw new InvalidArgumentError("A number above 0 is needed.");
-  return number;
-}
-
-function parseShare(text: string): number {
-  const number = parsePositive(text);
-  if (number > 1) throw new InvalidArgumentError("A number above 0 and at most 1 is needed.");
-  return number;
 }

@@ -2,7 +2,7 @@ import { toJson } from "./companions.ts";
 import type { ExportDType } from "./dtypes.ts";
 
 /** Order in which a dtype is preferred when the ones that transformers.js asks for by default were not exported. */
-const preference: readonly ExportDType[] = ["fp32", "q8", "q4", "fp16", "q4f16", "int8", "uint8", "bnb4"];
+const preference: readonly ExportDType[] = ["fp32", "q8", "q4", "fp16", "q4f16", "int8", "uint8", "bnb4"]; // not bf16: transformers.js has no such name
 
 export interface ConfigFileOptions {
   readonly dtypes: readonly ExportDType[];

@@ -29,6 +29,7 @@ export const exportDTypes: Readonly<Record<ExportDType, ExportDTypeFacts>> = {
   q4: { ...blocks, graph: "float32", description: "4-bit weights in blocks of 32, float32 arithmetic" },
   q4f16: { ...blocks, graph: "float16", description: "4-bit weights in blocks of 32, float16 arithmetic" },
   bnb4: { ...blocks, graph: "float32", description: "4-bit NF4 weights in blocks of 64, float32 arithmetic" },
+  bf16: { ...floats, graph: "float32", description: "bfloat16 weights, cast to float32 when a session is made" },
 };
 
 /** Name of a model file inside `onnx/`: "model_q4.onnx", "encoder_model.onnx". */

@@ -80,13 +80,16 @@ async function exported(folder: ModelFolder, options: ExportModelOptions, name =
 }
 
 test("every dtype is written under the name transformers.js asks for, runs, and is near fp32", async () => {
-  const dtypes: ExportDType[] = ["fp32", "fp16", "q8", "int8", "uint8", "q4", "q4f16", "bnb4"];
+  const dtypes: ExportDType[] = ["fp32", "fp16", "q8", "int8", "uint8", "q4", "q4f16", "bnb4", "bf16"];
   const { report, path } = await exported(await tinyLlama(), { dtypes });
   expect((await readdir(join(path, "onnx"))).sort()).toEqual(
-    ["", "_bnb4", "_fp16", "_int8", "_q4", "_q4f16", "_quantized", "_uint8"].map((suffix) => `model${suffix}.onnx`),
+    ["", "_bf16", "_bnb4", "_fp16", "_int8", "_q4", "_q4f16", "_quantized", "_uint8"].map(
+      (suffix) => `model${suffix}.onnx`,
+    ),
   );
   for (const { dtype, verification } of report.files) {
-    const limit = { fp32: 0, fp16: 0.005, q8: 0.1, int8: 0.1, uint8: 0.1, q4: 0.5, q4f16: 0.5, bnb4: 0.5 }[dtype];
+    const limits = { fp32: 0, fp16: 0.005, q8: 0.1, int8: 0.1, uint8: 0.1, q4: 0.5, q4f16: 0.5, bnb4: 0.5, bf16: 0.01 };
+    const limit = limits[dtype];
     expect(verification.ran, dtype).toBe(true);
     expect(verification.maxDifference, dtype).toBeLessThanOrEqual(limit * (verification.largest ?? 0));
   }

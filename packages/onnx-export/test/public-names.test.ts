@@ -7,6 +7,6 @@ test("the public names are these: a change of the interface shows here", () => {
     `"adapterFile addAdapterSlots addAdapters checkDTypes checkTarget companionsFor createAdapterSession createAdapterSet exportDTypes exportTargets exportedConfig joinSlots modelFileName parseAdapterSlots planExport readOnnxAdapter reweightModel slotValues slotsFile writeOnnxAdapter"`,
   );
   expect(Object.keys(onNode).sort().join(" ")).toMatchInlineSnapshot(
-    `"exportFolder exportModel quantizeFile readAdapterSlots reweightFolder verifyExport verifyFiles writeAdapterFile"`,
+    `"exportFolder exportInPlace exportModel quantizeFile readAdapterSlots reweightFolder verifyExport verifyFiles writeAdapterFile"`,
   );
 });

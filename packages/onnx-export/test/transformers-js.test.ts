@@ -3,7 +3,6 @@ import { basename, dirname, join } from "node:path";
 import { fixtureArea, fixtureCases, readFixtureJson, readFixtureTensors } from "@loomweight/fixtures";
 import type { Tensor } from "@loomweight/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
-import type { ExportDType } from "../src/index.ts";
 import { withExport } from "./exported.ts";
 
 type Transformers = typeof import("@huggingface/transformers");
@@ -16,7 +15,8 @@ beforeAll(async () => {
 }, 60_000);
 
 const area = fixtureArea("models") ?? "";
-const dtypes: readonly ExportDType[] = ["fp32", "q8", "q4"];
+const dtypes = ["fp32", "q8", "q4"] as const;
+type KnownDType = (typeof dtypes)[number];
 
 /** The name under which transformers.js finds a local folder. It remembers names, so every folder needs its own. */
 function localName(folder: string): string {
@@ -30,7 +30,7 @@ async function withPipelines(
   task: "text-generation" | "text-classification" | "image-classification",
   use: (
     run: (input: unknown, options?: Record<string, unknown>) => Promise<unknown>,
-    dtype: ExportDType,
+    dtype: KnownDType,
   ) => Promise<void>,
 ): Promise<void> {
   await withExport(folder, async (exported) => {

@@ -9,10 +9,12 @@ export {
   type GatherOptions,
   quantizeGatherBlocks,
 } from "./gather-blocks.ts";
+export { type Bfloat16Options, storeBfloat16 } from "./graph/bfloat16.ts";
 export { type ModelBnb4Options, quantizeModelBnb4 } from "./graph/bnb4.ts";
 export { type DynamicOp, type DynamicOptions, dynamicOps, quantizeDynamic } from "./graph/dynamic.ts";
 export { convertToFloat16, type Float16Options } from "./graph/float16.ts";
 export { float16BlockedOps } from "./graph/float16-lists.ts";
+export { type BlockRule, type MixedPreset, mixedPresets } from "./graph/mixed.ts";
 export {
   type ModelDType,
   modelDTypes,

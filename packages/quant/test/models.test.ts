@@ -104,6 +104,7 @@ const least: Readonly<Record<ModelDType, number>> = {
   q4: 15,
   q4f16: 15,
   bnb4: 14,
+  bf16: 45,
 };
 
 test.each(Object.keys(modelDTypes) as ModelDType[])("%s runs in onnxruntime, near the float model", async (dtype) => {

@@ -3,6 +3,7 @@ import { quantizeFile } from "@loomweight/onnx-export/node";
 import type { CommandContext } from "../context.ts";
 import { formatBytes, formatDuration, formatNumber, plural } from "../output/format.ts";
 import type { QuantizeFlags } from "../program.ts";
+import { quantizeSettings } from "../quantize-options.ts";
 
 /** `loomweight quantize IN.onnx OUT.onnx`: the same quantizers for any ONNX file. */
 export async function quantize(
@@ -15,15 +16,7 @@ export async function quantize(
   const [dtype] = checkDTypes([options.dtype]);
   const { bytes, external, weights } = await quantizeFile(input, output, dtype, {
     force: options.force,
-    blockSize: options.blockSize,
-    symmetric: !options.asymmetric,
-    accuracyLevel: options.accuracyLevel,
-    embeddings: options.embeddings,
-    eightBits: options.eightBits,
-    perChannel: options.perChannel,
-    reduceRange: options.reduceRange,
-    include: options.include,
-    exclude: options.exclude,
+    ...quantizeSettings(options),
     externalData: options.externalData ?? "auto",
     maxExternalBytes: options.externalSize,
     signal,

@@ -26,6 +26,8 @@ export interface WriteOnnxOptions {
   readonly maxExternalBytes?: number;
   /** Smaller tensors stay inside; default 1024 bytes. */
   readonly externalThreshold?: number;
+  /** Initializers by name whose data lies in a file beside the model already: it is referred to and not written. */
+  readonly existing?: ReadonlyMap<string, ExternalLocation>;
 }
 
 export interface OnnxPlan {
@@ -53,12 +55,19 @@ export async function planOnnx(model: OnnxModel, options: WriteOnnxOptions = {})
   const { fileName = "model.onnx", externalData = "auto", externalThreshold = 1024 } = options;
   const texts = new Map<Initializer, EncodedField[]>();
   await readTexts(model.graph, texts);
-  const weights = [...model.graph.initializers.values()].filter((each) => each.dtype !== "string");
+  const { existing } = options;
+  const weights = [...model.graph.initializers.values()].filter(
+    (each) => each.dtype !== "string" && !existing?.has(each.name),
+  );
   const total = weights.reduce((sum, each) => sum + fileBytes(each.dtype, each.shape), 0);
   const outside = externalData === "auto" ? total > mostInside : externalData;
   const large = outside ? weights.filter((each) => fileBytes(each.dtype, each.shape) >= externalThreshold) : [];
   const externalFiles = placeOutside(large, fileName, options.maxExternalBytes ?? Number.POSITIVE_INFINITY);
   const places = new Map<Initializer, ExternalLocation>();
+  for (const [name, place] of existing ?? []) {
+    const initializer = model.graph.initializers.get(name);
+    if (initializer !== undefined) places.set(initializer, place);
+  }
   for (const { name, tensors } of externalFiles) {
     for (const { initializer, offset } of tensors) places.set(initializer, { location: name, offset });
   }

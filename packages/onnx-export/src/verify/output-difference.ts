@@ -21,7 +21,13 @@ export interface OutputDifference {
  */
 export function relativeLimit(dtype: ExportDType, noise?: number): number {
   const { least, most } =
-    limits[exportDTypes[dtype].blocks ? "fourBits" : dtype === "fp32" || dtype === "fp16" ? dtype : "eightBits"];
+    limits[
+      exportDTypes[dtype].blocks
+        ? "fourBits"
+        : dtype === "fp32" || dtype === "fp16" || dtype === "bf16"
+          ? dtype
+          : "eightBits"
+    ];
   return noise === undefined ? most : Math.min(most, Math.max(least, 2 * noise));
 }
 
@@ -29,6 +35,7 @@ export function relativeLimit(dtype: ExportDType, noise?: number): number {
 const limits = {
   fp32: { least: 1e-4, most: 1e-4 },
   fp16: { least: 1e-2, most: 1e-2 },
+  bf16: { least: 5e-2, most: 5e-2 },
   eightBits: { least: 0.02, most: 0.2 },
   fourBits: { least: 0.06, most: 0.7 },
 } as const;

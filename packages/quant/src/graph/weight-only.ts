@@ -6,6 +6,7 @@ import { finishEdit, startEdit } from "./edit.ts";
 import { rewriteGather } from "./gather.ts";
 import { latestWeight } from "./lazy-parts.ts";
 import { rewriteMatMulNBits } from "./matmul-nbits.ts";
+import { type BlockRule, checkRules, type MixedPreset, nodesInEightBits, ruleFor } from "./mixed.ts";
 import { rewriteQdq } from "./qdq.ts";
 import { type Selection, selector } from "./selection.ts";
 
@@ -27,6 +28,10 @@ export interface WeightOnlyOptions extends BlockOptions, Selection {
   readonly channelWise?: boolean;
   /** Products coded in 8 bits whatever `bits` is, by names of nodes or weights with `*`; "matMulNBits" only. */
   readonly eightBits?: readonly string[];
+  /** Products coded otherwise, by name; they win over `eightBits` and `mixed`. "matMulNBits" only. */
+  readonly rules?: readonly BlockRule[];
+  /** A choice of products for 8 bits; "matMulNBits" only. Default none. */
+  readonly mixed?: MixedPreset;
   readonly onTensor?: OnTensor;
 }
 
@@ -46,12 +51,24 @@ export function quantizeWeightOnly(model: OnnxModel, options: WeightOnlyOptions 
   const inEightBits = selector({ include: options.eightBits ?? [] }, "quantizeWeightOnly.eightBits");
   const edit = startEdit(model.graph);
   const context: RewriteContext = { model, edit, latest: latestWeight(), done: new Map(), onTensor: options.onTensor };
+  const { rules = [], mixed } = options;
+  checkRules(rules, "quantizeWeightOnly");
+  const chosen = mixed === undefined ? undefined : nodesInEightBits(model, mixed, "quantizeWeightOnly");
   const wider = { ...settings, bits: 8 } as const;
-  const ofNode = ({ op, name, inputs }: OnnxNode) =>
-    op === "MatMul" && inEightBits(name, ...inputs) ? wider : settings;
+  /** undefined: it stays as it is. */
+  const ofNode = (node: OnnxNode): Settings | undefined => {
+    if (node.op !== "MatMul") return settings;
+    const base = chosen?.has(node) || inEightBits(node.name, ...node.inputs) ? wider : settings;
+    const rule = ruleFor(rules, node);
+    if (rule === undefined) return base;
+    const { bits = base.bits, blockSize = base.blockSize, symmetric = base.symmetric } = rule;
+    if (bits === "float") return undefined;
+    return { ...base, ...checkBlockOptions({ bits, blockSize, symmetric }, "quantizeWeightOnly.rules") };
+  };
   for (const node of model.graph.nodes) {
     const wanted = node.domain === "" && selected(node.name, ...node.inputs);
-    edit.nodes.push(...((wanted ? rewriteNode(context, node, ofNode(node)) : undefined) ?? [node]));
+    const how = wanted ? ofNode(node) : undefined;
+    edit.nodes.push(...((how && rewriteNode(context, node, how)) ?? [node]));
   }
   const contrib = edit.nodes.some(({ domain }) => domain === "com.microsoft");
   const blockwise = edit.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && attributes.block_size);
@@ -79,8 +96,13 @@ function checkOptions(options: WeightOnlyOptions): Settings {
   if (format !== "matMulNBits" && format !== "qdq") throw invalid(`${where}.format`, format, "matMulNBits or qdq");
   if (format === "qdq" && blocks.bits !== 4) throw invalid(`${where}.bits`, blocks.bits, "4 with format qdq");
   if (channelWise && format !== "qdq") throw invalid(`${where}.channelWise`, channelWise, "false without format qdq");
-  if (format === "qdq" && (options.eightBits ?? []).length > 0) {
-    throw invalid(`${where}.eightBits`, options.eightBits, "nothing with format qdq");
+  for (const option of ["eightBits", "rules"] as const) {
+    if (format === "qdq" && (options[option] ?? []).length > 0) {
+      throw invalid(`${where}.${option}`, "a list", "nothing with format qdq");
+    }
+  }
+  if (format === "qdq" && options.mixed !== undefined) {
+    throw invalid(`${where}.mixed`, options.mixed, "nothing with format qdq");
   }
   if (embeddings && blocks.bits !== 4) throw invalid(`${where}.embeddings`, embeddings, "false unless bits is 4");
   if (!Number.isInteger(embeddingAxis)) throw invalid(`${where}.embeddingAxis`, embeddingAxis, "a whole number");
