@@ -5,6 +5,7 @@ import { boft } from "./methods/boft.ts";
 import { c3a } from "./methods/c3a.ts";
 import { delora } from "./methods/delora.ts";
 import { dora } from "./methods/dora.ts";
+import { fourierft } from "./methods/fourierft.ts";
 import { gralora } from "./methods/gralora.ts";
 import { hira } from "./methods/hira.ts";
 import { hra } from "./methods/hra.ts";
@@ -19,6 +20,7 @@ import { road } from "./methods/road.ts";
 import { shira } from "./methods/shira.ts";
 import { supertuning } from "./methods/supertuning.ts";
 import { tlora } from "./methods/tlora.ts";
+import { waveft } from "./methods/waveft.ts";
 
 /** Every adapter method of this package, by name. */
 export const adapterMethods: readonly AdapterMethod[] = [
@@ -27,6 +29,7 @@ export const adapterMethods: readonly AdapterMethod[] = [
   c3a,
   delora,
   dora,
+  fourierft,
   gralora,
   hira,
   hra,
@@ -41,4 +44,5 @@ export const adapterMethods: readonly AdapterMethod[] = [
   shira,
   supertuning,
   tlora,
+  waveft,
 ];

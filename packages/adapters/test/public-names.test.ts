@@ -29,6 +29,7 @@ test("the public names are these", () => {
     "elbow",
     "foldAdapters",
     "foldedCheckpoint",
+    "fourierft",
     "gralora",
     "hira",
     "hra",
@@ -61,6 +62,7 @@ test("the public names are these", () => {
     "tauGate",
     "tlora",
     "vlAdapter",
+    "waveft",
     "writeAdapter",
   ]);
   expect(Object.keys(attachNames).sort()).toEqual(["attach", "attachedFiles", "findLayers", "linearTargets"]);

@@ -1,17 +1,4 @@
-import {
-  add,
-  div,
-  matMul,
-  max,
-  mul,
-  reduceSum,
-  reshape,
-  slice,
-  sqrt,
-  stopGradient,
-  transpose,
-  type Value,
-} from "@loomweight/graph";
+import { add, div, matMul, max, mul, reduceSum, reshape, slice, sqrt, transpose, type Value } from "@loomweight/graph";
 import { finite, fromData, integer, LoomweightError, type OptionValues, type Tensor, zeros } from "@loomweight/tensor";
 import { defineAdapter, type LayerValues, type Params } from "../define.ts";
 import { dropout, note, option } from "../peft/field.ts";
@@ -40,6 +27,7 @@ export const delora = defineAdapter({
   options,
   // B is not sliced: its columns' norms need all of them.
   params: (layer, { rank }) => ({ A: [rank, "in"], B: [layer.out, rank], length: [1], norms: ["in"] }),
+  frozen: ["norms"],
   init: (layer, { rank, bound }, { random, weight }) => ({
     A: kaimingUniform(random, "A", [rank, layer.in], layer.in),
     B: zeros([layer.out, rank]), // zero, so training starts at the base model
@@ -48,7 +36,7 @@ export const delora = defineAdapter({
   }),
   apply: (layer, params, x, given) => {
     const { A, norms } = params;
-    const hidden = matMul(mul(x, stopGradient(norms)), transpose(A, [1, 0]));
+    const hidden = matMul(mul(x, norms), transpose(A, [1, 0]));
     return add(layer.forward(x), matMul(mul(hidden, strengths(params, given)), transpose(params.B, [1, 0])));
   },
   weight: (layer, params, given) => {
