@@ -19,6 +19,7 @@ import { oft } from "./methods/oft.ts";
 import { road } from "./methods/road.ts";
 import { shira } from "./methods/shira.ts";
 import { supertuning } from "./methods/supertuning.ts";
+import { tera } from "./methods/tera.ts";
 import { tlora } from "./methods/tlora.ts";
 import { waveft } from "./methods/waveft.ts";
 
@@ -43,6 +44,7 @@ export const adapterMethods: readonly AdapterMethod[] = [
   road,
   shira,
   supertuning,
+  tera,
   tlora,
   waveft,
 ];

@@ -60,6 +60,7 @@ test("the public names are these", () => {
     "taskSchedule",
     "taskShares",
     "tauGate",
+    "tera",
     "tlora",
     "vlAdapter",
     "waveft",
