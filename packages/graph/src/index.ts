@@ -2,11 +2,14 @@ export { type AssembleOptions, assemble, inputsOf } from "./assemble.ts";
 export * from "./attributes.ts";
 export {
   type CapabilityTable,
+  type Device,
+  hasKernel,
   type Provider,
   type ProvidersOptions,
   providersOf,
 } from "./capabilities/capabilities.ts";
 export { checkModel, sortNodes } from "./check.ts";
+export { type Branch, choose } from "./choose.ts";
 export { type ReadOnnxOptions, readOnnx } from "./codec/read-onnx.ts";
 export {
   type ByteSink,

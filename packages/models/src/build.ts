@@ -1,13 +1,14 @@
 import type { ModelFolder } from "@loomweight/checkpoint";
-import { assemble, named, type OnnxModel } from "@loomweight/graph";
+import { assemble, type Device, named, type OnnxModel } from "@loomweight/graph";
 import { LoomweightError, unknownName } from "@loomweight/tensor";
 import type { TiedHead } from "./components/heads.ts";
-import type { Fuse } from "./components/module.ts";
 import { type Pooling, pooled } from "./components/pooling.ts";
 import { type ConfigReader, readConfigFields } from "./config-reader.ts";
 import { families as allFamilies } from "./families.ts";
 import type { AnyFamily, FamilyGraph, FamilyGraphs, GraphName, ModelFamily } from "./family.ts";
+import { checkDevices, defaultDevices, type Fuse, fusedFor } from "./fusions.ts";
 import { harmlessFields } from "./harmless-fields.ts";
+import { rewriteNorms } from "./rewrite-norms.ts";
 import { isTask, type Task, tasks } from "./tasks.ts";
 import { requireEqualHeads } from "./tied-head.ts";
 import { type ComputeDType, weightsOf } from "./weights.ts";
@@ -17,8 +18,13 @@ export interface BuildModelOptions {
   readonly dtype?: ComputeDType;
   /** dtype of the cache inputs and outputs. Default "float32". */
   readonly cacheDtype?: ComputeDType;
-  /** Which operators the graph may use; default "onnxruntime": fused ones that its CPU, WebAssembly and WebGPU providers have. */
+  /** Which operators the graph may use; default "onnxruntime": fused ones that all `devices` have. */
   readonly fuse?: Fuse;
+  /**
+   * Where the graph may run; default cpu, wasm and webgpu. WebGPU alone: every node has a kernel there, sizes and positions
+   * included, at the price of positions that end at `max_position_embeddings`.
+   */
+  readonly devices?: readonly Device[];
   /** How a head tied to the embedding is written; default "shared". */
   readonly tiedHead?: TiedHead;
   /** Adds `sentence_embedding` to feature extraction of texts, as sentence-transformers pools; default not. */
@@ -53,6 +59,7 @@ export async function buildModel(
   options: BuildModelOptions = {},
 ): Promise<BuiltModel> {
   const { dtype = "float32", cacheDtype = "float32", fuse = "onnxruntime", tiedHead = "shared" } = options;
+  const devices = checkDevices(options.devices ?? defaultDevices);
   const family = familyOf(folder, options.families);
   if (!isTask(task)) throw unknownName({ kind: "task", name: String(task), known: tasks, option: "task" });
   if (!family.tasks.includes(task)) {
@@ -69,7 +76,9 @@ export async function buildModel(
   const head = family.headNames?.(config, task);
   if (head !== undefined) await requireEqualHeads(folder.checkpoint, weights, head);
 
-  const model = { path: "", weights, fuse };
+  const fused = fusedFor(fuse, devices, dtype);
+  const gpuOnly = devices.length === 1 && devices[0] === "webgpu";
+  const model = { path: "", weights, fused, gpuOnly };
   const built = withPooling(family.build({ config, model, task, dtype, cacheDtype, tiedHead }), options.pooling);
   const unneeded = [...family.unneeded, ...(family.unneededFor?.[task] ?? []), ...(options.ignoreTensors ?? [])];
   refuseUnused(folder.checkpoint.location, weights.unused(unneeded));
@@ -77,7 +86,7 @@ export async function buildModel(
   const models = new Map(
     graphs.map(([name, { inputs, outputs }]) => {
       const title = `${family.name} ${task}${name === "model" ? "" : ` ${name}`}`;
-      return [name, assemble({ name: title, inputs, outputs })];
+      return [name, rewriteNorms(assemble({ name: title, inputs, outputs }), { fused })];
     }),
   );
   return { family: family.name, task, model: [...models.values()][models.size - 1], models };

@@ -9,6 +9,8 @@ export interface DecoderSizes {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Positions that tables of angles hold, where angles are not computed. */
+  readonly positions: number;
 }
 
 /** A family's own defaults, by the field names of config.json. */
@@ -24,7 +26,10 @@ export interface DecoderDefaults {
   readonly head_dim?: number;
 }
 
-/** Reads the sizes; throws `INVALID_CONFIG` when heads do not divide. `max_position_embeddings` bounds nothing here: angles are computed. */
+/** Tables of positions stop here, however many a file states: 4 MB of them. */
+const mostPositions = 2 ** 20;
+
+/** Reads the sizes; throws `INVALID_CONFIG` when heads do not divide. `max_position_embeddings` bounds only graphs that look angles up. */
 export function readDecoderSizes(config: ConfigReader, defaults: DecoderDefaults): DecoderSizes {
   const size = (field: keyof DecoderDefaults, max?: number) => config.size(field, { default: defaults[field], max });
   const hiddenSize = size("hidden_size");
@@ -33,13 +38,15 @@ export function readDecoderSizes(config: ConfigReader, defaults: DecoderDefaults
     ? heads
     : config.size("num_key_value_heads", { default: defaults.num_key_value_heads ?? heads, max: heads });
   if (heads % kvHeads !== 0) throw config.refuse("num_key_value_heads", `a divisor of num_attention_heads (${heads})`);
-  const stated = config.has("head_dim") || defaults.head_dim !== undefined;
-  if (!stated && hiddenSize % heads !== 0) {
+  const headStated = config.has("head_dim") || defaults.head_dim !== undefined;
+  if (!headStated && hiddenSize % heads !== 0) {
     throw config.refuse("num_attention_heads", `a divisor of hidden_size (${hiddenSize}), or head_dim stated`);
   }
   const headDim = config.size("head_dim", { default: defaults.head_dim ?? hiddenSize / heads, max: 65536 });
   if (headDim % 2 !== 0) throw config.refuse("head_dim", "an even number: rotary positions turn pairs");
-  if (config.has("max_position_embeddings")) config.size("max_position_embeddings", { max: 2 ** 40 });
+  const stated = config.has("max_position_embeddings")
+    ? config.size("max_position_embeddings", { max: 2 ** 40 })
+    : undefined;
   return {
     vocabSize: size("vocab_size"),
     hiddenSize,
@@ -48,6 +55,7 @@ export function readDecoderSizes(config: ConfigReader, defaults: DecoderDefaults
     heads,
     kvHeads,
     headDim,
+    positions: Math.min(stated ?? 2 ** 17, mostPositions),
   };
 }
 

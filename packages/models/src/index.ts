@@ -1,6 +1,6 @@
 export { type BuildModelOptions, type BuiltModel, buildModel, detectTask, familyOf } from "./build.ts";
 export type { TiedHead } from "./components/heads.ts";
-export type { Fuse, Module } from "./components/module.ts";
+export type { Module } from "./components/module.ts";
 export type { Pooling, PoolingMode } from "./components/pooling.ts";
 export { type ConfigReader, invalidConfig, type NumberField, readConfigFields } from "./config-reader.ts";
 export { families } from "./families.ts";
@@ -14,5 +14,6 @@ export {
   type HeadNames,
   type ModelFamily,
 } from "./family.ts";
+export { checkDevices, devices, type Fuse, type FusedOp } from "./fusions.ts";
 export { isTask, type Task, tasks } from "./tasks.ts";
 export { type ComputeDType, type Weights, type WeightsOptions, weightsOf } from "./weights.ts";

@@ -1,4 +1,5 @@
 import type { DType } from "@loomweight/tensor";
+import { cudaKernels } from "./documented.ts";
 import { capabilities } from "./generated.ts";
 
 /** Execution providers of onnxruntime that were probed: "wasm" is onnxruntime-web's. */
@@ -35,4 +36,22 @@ export function providersOf(op: string, options: ProvidersOptions = {}): readonl
     const dtypes = row[provider].split(" ");
     return dtypes.includes(dtype) || (partly && dtypes.includes(`${dtype}~`));
   });
+}
+
+/** Where a graph may run: what was probed, and CUDA, which is known from onnxruntime's own list only. */
+export type Device = Provider | "cuda";
+
+/**
+ * Whether a device has a kernel for an op: for all of its forms, unless `partly`. WebGPU was probed in float32 and is taken to have the
+ * same kernels in float16, as onnxruntime's list says of all of them; it needs an adapter with shader-f16.
+ */
+export function hasKernel(device: Device, op: string, options: ProvidersOptions = {}): boolean {
+  const { domain = "", dtype = "float32", partly = false } = options;
+  if (device === "cuda") {
+    const table = Object.hasOwn(cudaKernels, domain) ? cudaKernels[domain] : {};
+    const dtypes = (Object.hasOwn(table, op) ? table[op] : "").split(" ");
+    return dtypes.includes(dtype) || (partly && dtypes.includes(`${dtype}~`));
+  }
+  const probed = device === "webgpu" && dtype === "float16" ? "float32" : dtype;
+  return providersOf(op, { domain, dtype: probed, partly })?.includes(device) === true;
 }

@@ -366,9 +366,11 @@ export function globalMaxPool(x: Value): Value {
 }
 
 export interface ResizeOptions {
-  /** Target size of every axis. */
+  /** The axes that `sizes` or `scales` speak of; default all. */
+  readonly axes?: readonly number[];
+  /** Target size of each axis. */
   readonly sizes?: Value;
-  /** Factor of every axis, float32. */
+  /** Factor of each axis, float32. */
   readonly scales?: Value;
   readonly mode?: "nearest" | "linear" | "cubic";
   /** Default "half_pixel". */
@@ -381,9 +383,10 @@ export interface ResizeOptions {
 
 /** Another spatial size by interpolation; give `sizes` or `scales`. */
 export function resize(x: Value, options: ResizeOptions): Value {
-  const { sizes, scales, mode = "nearest", coordinates, nearest, cubicCoefficient, antialias = false } = options;
+  const { axes, sizes, scales, mode = "nearest", coordinates, nearest, cubicCoefficient, antialias = false } = options;
   return applyOne(ruleOf(convolutionOps, "Resize"), [x, undefined, scales, sizes], {
     mode: text(mode),
+    ...(axes === undefined ? {} : { axes: ints(axes) }),
     ...(coordinates === undefined ? {} : { coordinate_transformation_mode: text(coordinates) }),
     ...(nearest === undefined ? {} : { nearest_mode: text(nearest) }),
     ...(cubicCoefficient === undefined ? {} : { cubic_coeff_a: float(cubicCoefficient) }),

@@ -12,6 +12,7 @@ import {
   type Value,
 } from "@loomweight/graph";
 import type { DecoderInputs, KeyValues } from "./decoder.ts";
+import { flatHeads } from "./flat-heads.ts";
 import { softCapped } from "./heads.ts";
 import { linear } from "./linear.ts";
 import { paddingBias, paddingBiasFor } from "./mask.ts";
@@ -104,7 +105,7 @@ export function attendCached(
   const { layer, scale = 1 / Math.sqrt(options.headDim), softCap } = options;
   const past = decoder.past?.[layer];
   // the fused operator takes head sizes that 8 divides; not every provider's bends scores before it adds the bias
-  return module.fuse === "none" || softCap !== undefined || options.headDim % 8 !== 0
+  return !module.fused.has("GroupQueryAttention") || softCap !== undefined || options.headDim % 8 !== 0
     ? attendStandard(query, key, value, past, decoder.biases[layer], { ...options, scale, softCap })
     : attendFused(query, key, value, past, decoder, layer, { ...options, scale });
 }
@@ -154,9 +155,9 @@ function attendFused(
 ): Attended {
   const { output, presentKey, presentValue } = groupQueryAttention(
     {
-      query: reshape(query, [0, 0, heads * headDim]),
-      key: reshape(key, [0, 0, kvHeads * headDim]),
-      value: reshape(value, [0, 0, kvHeads * headDim]),
+      query: flatHeads(query, heads * headDim),
+      key: flatHeads(key, kvHeads * headDim),
+      value: flatHeads(value, kvHeads * headDim),
       pastKey: past?.key,
       pastValue: past?.value,
       seqlensK: decoder.lastColumns,
@@ -207,9 +208,9 @@ export function attend(module: Module, { query, key, value }: QueryKeyValue, opt
   const { heads, headDim, scale = 1 / Math.sqrt(headDim), attentionMask, scoreBias } = options;
   const { dtype } = module.weights;
   const sum = (a: Value | undefined, b: Value | undefined) => (a === undefined ? b : b === undefined ? a : add(a, b));
-  if (module.fuse === "onnxruntime") {
+  if (module.fused.has("MultiHeadAttention")) {
     // as a bias: the operator's own padding mask is not there on WebGPU
-    const padding = attentionMask && paddingBiasFor(query, attentionMask, dtype);
+    const padding = attentionMask && paddingBiasFor(attentionMask, dtype);
     return multiHeadAttention(query, key, value, { heads, scale, attentionBias: sum(scoreBias, padding) }).output;
   }
   const byHead = (flat: Value, perm: readonly number[]) => transpose(splitHeads(flat, heads, headDim), perm);

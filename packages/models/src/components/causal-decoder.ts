@@ -14,6 +14,8 @@ export interface CausalDecoderConfig {
   readonly layers: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Positions that tables of angles hold, where angles are not computed. */
+  readonly positions: number;
   /** Whether the head is the embedding table. */
   readonly tied: boolean;
   /** Per layer, how many keys a query sees, itself included; undefined or left out: all before it. */
@@ -57,7 +59,8 @@ export function causalDecoder(
   parts: CausalDecoderParts,
 ): FamilyGraph {
   const { hiddenSize, vocabSize, layers, windows, kvHeads, headDim } = config;
-  const decoder = decoderInputs({ task, layers, windows, kvHeads, headDim, dtype, cacheDtype });
+  const { gpuOnly } = model;
+  const decoder = decoderInputs({ task, layers, windows, kvHeads, headDim, dtype, cacheDtype, gpuOnly });
   const presents: KeyValues[] = [];
 
   const last = inside(model, parts.base, (base) => {
@@ -65,7 +68,8 @@ export function causalDecoder(
     const rotationOf = (layer: number): Rotation | undefined => {
       const rope = parts.rope?.(layer);
       if (rope === undefined) return undefined;
-      const rotation = rotations.get(rope) ?? rotationAt(decoder.positionIds, rope, headDim, dtype);
+      const rotation =
+        rotations.get(rope) ?? rotationAt(base, { ids: decoder.positionIds, most: config.positions }, rope, headDim);
       rotations.set(rope, rotation);
       return rotation;
     };

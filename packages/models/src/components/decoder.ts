@@ -1,8 +1,20 @@
-import { cast, expand, type GraphValue, input, named, shapeOf, sub, type Value } from "@loomweight/graph";
+import {
+  cast,
+  expand,
+  type GraphValue,
+  input,
+  named,
+  reduceSum,
+  shapeOf,
+  squeeze,
+  sub,
+  type Value,
+} from "@loomweight/graph";
 import { fromData } from "@loomweight/tensor";
 import type { Task } from "../tasks.ts";
 import type { ComputeDType } from "../weights.ts";
-import { causalBias, length } from "./mask.ts";
+import { filled, maskValues, sizeOf } from "./columns.ts";
+import { causalBias } from "./mask.ts";
 
 /** Keys and values of a layer, [batch, kvHeads, tokens, headDim] each, keys already rotated. */
 export interface KeyValues {
@@ -37,6 +49,8 @@ export interface DecoderOptions {
   readonly dtype: ComputeDType;
   /** dtype of the cache inputs and outputs. */
   readonly cacheDtype: ComputeDType;
+  /** Whether every node must have a kernel on a GPU. */
+  readonly gpuOnly: boolean;
 }
 
 const sequenceLength = "sequence_length";
@@ -66,25 +80,36 @@ export function decoderInputs(options: DecoderOptions): DecoderInputs {
     past: cached ? caches.map(({ key, value }) => ({ key: cast(key, dtype), value: cast(value, dtype) })) : undefined,
     inputs: [inputIds, attentionMask, positionIds, ...caches.flatMap(({ key, value }) => [key, value])],
     dtype,
-    ...named("mask", () => ({ biases: biasesOf(attentionMask, inputIds, options), ...lengthsOf(attentionMask) })),
+    ...named("mask", () => ({
+      biases: biasesOf(attentionMask, caches[0]?.key, options),
+      ...lengthsOf(attentionMask, options),
+    })),
   };
 }
 
 /** One bias per layer; layers with equal windows share it. */
-function biasesOf(attentionMask: Value, inputIds: Value, { layers, windows, dtype }: DecoderOptions): Value[] {
+function biasesOf(attentionMask: Value, past: Value | undefined, { layers, windows, dtype }: DecoderOptions): Value[] {
   const made = new Map<number | undefined, Value>();
   return Array.from({ length: layers }, (_, layer) => {
     const window = windows[layer];
-    const bias = made.get(window) ?? causalBias({ attentionMask, inputIds, window, dtype });
+    const bias = made.get(window) ?? causalBias({ attentionMask, past, window, dtype });
     made.set(window, bias);
     return bias;
   });
 }
 
-function lengthsOf(attentionMask: Value): { lastColumns: Value; total: Value } {
-  const total = length(attentionMask);
+/**
+ * The total is read from the mask's shape, which runtimes keep on the CPU: GPUs then need not be asked for it. Where nothing
+ * may run on the CPU it is counted, and fetched from the GPU once a run.
+ */
+function lengthsOf(
+  attentionMask: Value,
+  { gpuOnly }: Pick<DecoderOptions, "gpuOnly">,
+): { lastColumns: Value; total: Value } {
+  const mask = gpuOnly ? maskValues(attentionMask) : attentionMask;
+  const total = gpuOnly ? squeeze(cast(reduceSum(filled(mask, 1, 1), [0], true), "int32"), [0]) : sizeOf(mask, 1);
   const last = sub(total, fromData("int32", Int32Array.of(1), []));
-  return { lastColumns: expand(last, shapeOf(attentionMask, { start: 0, end: 1 })), total };
+  return { lastColumns: expand(last, shapeOf(mask, { start: 0, end: 1 })), total };
 }
 
 /** The graph's cache outputs: present.N.key and .value [batch, kvHeads, past + sequence, headDim]. */

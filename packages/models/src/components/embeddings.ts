@@ -1,6 +1,6 @@
-import { add, cast, cumSum, equal, gather, mul, not, range, type Value } from "@loomweight/graph";
+import { add, cast, cumSum, gather, mul, shapeOf, slice, type Value } from "@loomweight/graph";
 import { fromData } from "@loomweight/tensor";
-import { length } from "./mask.ts";
+import { idsThat } from "./columns.ts";
 import { inside, type Module, weight } from "./module.ts";
 
 /** Rows of the table `name` [count, size]: ids [...] → [..., size]. */
@@ -8,16 +8,16 @@ export function embedding(parent: Module, name: string, ids: Value, [count, size
   return inside(parent, name, (module) => gather(weight(module, "weight", [count, size]), ids, 0));
 }
 
-/** The first rows of a table of learned positions [count, size], as many as `ids` [batch, sequence] has columns. */
+/** The first rows of a table of learned positions [count, size], as many as the floats `words` [batch, sequence, …] have columns. */
 export function positionRows(
   parent: Module,
   name: string,
-  ids: Value,
+  words: Value,
   [count, size]: readonly [number, number],
 ): Value {
   return inside(parent, name, (module) => {
-    const columns = range(0, length(ids), 1);
-    return gather(weight(module, "weight", [count, size]), columns, 0);
+    const ends = shapeOf(words, { start: 1, end: 2 });
+    return slice(weight(module, "weight", [count, size]), { axes: [0], starts: [0], ends });
   });
 }
 
@@ -29,11 +29,15 @@ export function positionRowsPastPadding(
   parent: Module,
   name: string,
   ids: Value,
-  { padId, shape }: { readonly padId: number; readonly shape: readonly [count: number, size: number] },
+  {
+    padId,
+    vocabSize,
+    shape,
+  }: { readonly padId: number; readonly vocabSize: number; readonly shape: readonly [count: number, size: number] },
 ): Value {
   return inside(parent, name, (module) => {
-    const real = cast(not(equal(ids, fromData("int64", BigInt64Array.of(BigInt(padId)), []))), "int32");
-    const places = add(mul(cumSum(real, 1), real), fromData("int32", Int32Array.of(padId), []));
-    return gather(weight(module, "weight", shape), places, 0);
+    const real = idsThat(ids, vocabSize, (id) => id !== padId);
+    const places = add(mul(cumSum(real, 1), real), fromData("float32", Float32Array.of(padId), []));
+    return gather(weight(module, "weight", shape), cast(places, "int32"), 0);
   });
 }

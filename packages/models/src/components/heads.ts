@@ -5,11 +5,14 @@ import {
   gemm,
   matMul,
   mul,
+  reduceSum,
   reshape,
   shapeOf,
   slice,
   squeeze,
   tanh,
+  transpose,
+  unsqueeze,
   type Value,
 } from "@loomweight/graph";
 import type { ConfigReader } from "../config-reader.ts";
@@ -48,6 +51,10 @@ function vocabularyProduct(head: Module, x: Value, options: LanguageHeadOptions)
   const own = pathOf(head, "weight");
   if (tiedTo === undefined) return matMul(x, weights.matrix(own, shape));
   if (tiedHead === "separate") return matMul(x, weights.matrix(tiedTo, shape, own));
+  if (head.gpuOnly) {
+    // the table on the left: the other way asks for sizes that only the CPU joins
+    return transpose(matMul(weights.tensor(tiedTo, shape), transpose(x, [0, 2, 1])), [0, 2, 1]);
+  }
   const rows = gemm(reshape(x, [-1, hiddenSize]), weights.tensor(tiedTo, shape), undefined, { transB: true });
   const leading = (axis: number) => shapeOf(x, { start: axis, end: axis + 1 });
   return reshape(rows, [leading(0), leading(1), vocabSize]);
@@ -66,6 +73,11 @@ export function logitsOutput(logits: Value): Value {
 /** Hidden states of the first token: [batch, sequence, hidden] → [batch, hidden]. */
 export function firstToken(x: Value): Value {
   return squeeze(slice(x, { axes: [1], starts: [0], ends: [1] }), [1]);
+}
+
+/** The states [batch, sequence, hidden] of the one token of each row for which `chosen` [batch, sequence] holds: [batch, hidden]. */
+export function stateWhere(states: Value, chosen: Value): Value {
+  return reduceSum(mul(states, unsqueeze(cast(chosen, states.dtype), [2])), [1], false);
 }
 
 /**

@@ -1,17 +1,15 @@
 import { type GraphValue, named } from "@loomweight/graph";
+import type { FusedOp } from "../fusions.ts";
 import type { Weights } from "../weights.ts";
-
-/**
- * Which operators a graph is built from. "none": standard ONNX only, runs anywhere. "onnxruntime": also the fused
- * operators of onnxruntime that its CPU, WebAssembly and WebGPU providers all have.
- */
-export type Fuse = "none" | "onnxruntime";
 
 /** Where in a model the code now builds: names of weights and nodes follow from `path` ("model.layers.0.mlp"). */
 export interface Module {
   readonly path: string;
   readonly weights: Weights;
-  readonly fuse: Fuse;
+  /** Fused operators that the graph may use. */
+  readonly fused: ReadonlySet<FusedOp>;
+  /** Whether every node must have a kernel on a GPU, sizes and positions included. */
+  readonly gpuOnly: boolean;
 }
 
 /** Builds the child `name` of a module: its weights are found, and its nodes named, below that name. Synchronous. */

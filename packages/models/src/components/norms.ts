@@ -1,14 +1,4 @@
-import {
-  add,
-  cast,
-  div,
-  layerNormalization,
-  mul,
-  reduceMean,
-  simplifiedLayerNormalization,
-  sqrt,
-  type Value,
-} from "@loomweight/graph";
+import { add, layerNormalization, simplifiedLayerNormalization, type Value } from "@loomweight/graph";
 import { inside, type Module, weight } from "./module.ts";
 
 export interface NormOptions {
@@ -36,7 +26,8 @@ export function layerNorm(
 }
 
 /**
- * RMSNorm over the last axis: x / sqrt(mean(x²) + ε) · weight, normalised in float32.
+ * RMSNorm over the last axis: x / sqrt(mean(x²) + ε) · weight, normalised in float32. One node here, of which
+ * `rewriteNorms` makes what a file may hold.
  * Zhang and Sennrich 2019, arXiv:1910.07467.
  */
 export function rmsNorm(
@@ -55,9 +46,6 @@ export function rmsNorm(
   return inside(parent, name, (module) => {
     const stored = weight(module, "weight", [size]);
     const scale = unitOffset ? add(stored, 1) : stored;
-    if (module.fuse === "onnxruntime") return simplifiedLayerNormalization(x, scale, { axis: -1, epsilon });
-    const wide = cast(x, "float32");
-    const normed = div(wide, sqrt(add(reduceMean(mul(wide, wide), [-1], true), epsilon)));
-    return mul(cast(normed, module.weights.dtype), scale);
+    return simplifiedLayerNormalization(x, scale, { axis: -1, epsilon });
   });
 }

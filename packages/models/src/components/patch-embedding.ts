@@ -1,5 +1,6 @@
-import { conv, expand, reshape, shapeOf, transpose, type Value } from "@loomweight/graph";
+import { add, cast, conv, reshape, transpose, unsqueeze, type Value } from "@loomweight/graph";
 import type { ConfigReader } from "../config-reader.ts";
+import { filled } from "./columns.ts";
 import { inside, type Module, weight } from "./module.ts";
 
 export interface PatchOptions {
@@ -33,8 +34,12 @@ export function patchGrid(image: ImageSize, patch: ImageSize): ImageSize {
 
 /** A learned token [1, 1, hidden] for each image of `pixels` [batch, …]: [batch, 1, hidden]. */
 export function tokenPerImage(module: Module, name: string, pixels: Value, hiddenSize: number): Value {
-  const batch = shapeOf(pixels, { start: 0, end: 1 });
-  return expand(weight(module, name, [1, 1, hiddenSize]), [batch, 1, hiddenSize]);
+  return perRow(weight(module, name, [1, 1, hiddenSize]), pixels);
+}
+
+/** A token [1, 1, hidden] for each row of the float tensor `x` [batch, …]: [batch, 1, hidden]. */
+export function perRow(token: Value, x: Value): Value {
+  return add(token, cast(unsqueeze(filled(x, 0, 0), [1, 2]), token.dtype));
 }
 
 /** Image and patch size; throws `INVALID_CONFIG` when no patch fits the image. */

@@ -1,12 +1,11 @@
 import {
-  add,
   cast,
   concat,
   div,
-  gatherND,
+  equal,
+  greater,
   max,
   mul,
-  range,
   reduceMax,
   reduceSum,
   sqrt,
@@ -15,8 +14,8 @@ import {
   where,
 } from "@loomweight/graph";
 import { fromData } from "@loomweight/tensor";
+import { columnsOf, maskValues } from "./columns.ts";
 import { firstToken } from "./heads.ts";
-import { length } from "./mask.ts";
 
 /** How the states of a text's tokens become one vector; names are those of sentence-transformers. */
 export type PoolingMode = "cls" | "max" | "mean" | "mean_sqrt_len" | "weightedmean" | "lasttoken";
@@ -43,16 +42,17 @@ export function pooled(states: Value, attentionMask: Value, { modes, normalize }
 
 const poolings: Readonly<Record<PoolingMode, (states: Value, mask: Value) => Value>> = {
   cls: firstToken,
-  max: (states, mask) => reduceMax(where(unsqueeze(cast(mask, "bool"), [2]), states, scalar(-1e9)), [1], false),
-  mean: (states, mask) => div(sumOf(states, cast(mask, "float32")), realCount(cast(mask, "float32"))),
-  mean_sqrt_len: (states, mask) => div(sumOf(states, cast(mask, "float32")), sqrt(realCount(cast(mask, "float32")))),
+  max: (states, mask) =>
+    reduceMax(where(greater(unsqueeze(maskValues(mask), [2]), scalar(0)), states, scalar(-1e9)), [1], false),
+  mean: (states, mask) => div(sumOf(states, maskValues(mask)), realCount(maskValues(mask))),
+  mean_sqrt_len: (states, mask) => div(sumOf(states, maskValues(mask)), sqrt(realCount(maskValues(mask)))),
   weightedmean(states, mask) {
-    const weights = mul(cast(mask, "float32"), cast(add(columnsOf(mask), int32(1)), "float32"));
+    const weights = mul(maskValues(mask), columnsOf(maskValues(mask), 1));
     return div(sumOf(states, weights), realCount(weights));
   },
   lasttoken(states, mask) {
-    const last = reduceMax(mul(cast(mask, "int32"), columnsOf(mask)), [1], true);
-    return gatherND(states, cast(last, "int64"), 1);
+    const columns = mul(maskValues(mask), columnsOf(maskValues(mask), 1));
+    return sumOf(states, cast(equal(columns, reduceMax(columns, [1], true)), "float32"));
   },
 };
 
@@ -66,10 +66,4 @@ function realCount(weights: Value): Value {
   return max(reduceSum(weights, [1], true), scalar(1e-9));
 }
 
-/** 0, 1, 2, … of the columns of a mask. */
-function columnsOf(mask: Value): Value {
-  return range(int32(0), length(mask), int32(1));
-}
-
 const scalar = (value: number) => fromData("float32", Float32Array.of(value), []);
-const int32 = (value: number) => fromData("int32", Int32Array.of(value), []);

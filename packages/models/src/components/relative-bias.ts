@@ -7,7 +7,6 @@ import {
   max,
   min,
   mul,
-  range,
   sub,
   transpose,
   unsqueeze,
@@ -26,7 +25,7 @@ export interface RelativeBiasOptions {
   readonly maxDistance: number;
   /** Whether later keys have buckets of their own (half of all); otherwise they count as distance 0. */
   readonly bothWays: boolean;
-  /** int32 scalars: the keys are columns 0 to `keys`, the queries the last `queries` of them. */
+  /** Columns of queries and keys in float32, [queries] and [keys]. */
   readonly queries: Value;
   readonly keys: Value;
 }
@@ -39,14 +38,12 @@ export interface RelativeBiasOptions {
 export function relativeBias(parent: Module, name: string, options: RelativeBiasOptions): Value {
   const { heads, rows, buckets, maxDistance, bothWays, queries, keys } = options;
   return inside(parent, name, (module) => {
-    const keyColumns = range(int32(0), keys, int32(1));
-    const queryColumns = unsqueeze(range(sub(keys, queries), keys, int32(1)), [1]);
-    const behind = sub(queryColumns, keyColumns); // [queries, keys]: how far a key lies before the query
+    const behind = sub(unsqueeze(queries, [1]), keys); // [queries, keys]: how far a key lies before the query
     const side = bothWays ? buckets / 2 : buckets;
-    const distance = bothWays ? abs(behind) : max(behind, int32(0));
+    const distance = bothWays ? abs(behind) : max(behind, scalar(0));
     const bucketOf = fromData("int32", distanceBuckets(side, maxDistance), [maxDistance + 1]);
-    const near = gather(bucketOf, min(distance, int32(maxDistance)), 0);
-    const bucket = bothWays ? add(near, mul(cast(greater(int32(0), behind), "int32"), int32(side))) : near;
+    const near = gather(bucketOf, cast(min(distance, scalar(maxDistance)), "int32"), 0);
+    const bucket = bothWays ? add(near, mul(cast(greater(scalar(0), behind), "int32"), int32(side))) : near;
     const values = gather(weight(module, "weight", [rows, heads]), bucket, 0); // [queries, keys, heads]
     return unsqueeze(transpose(values, [2, 0, 1]), [0]);
   });
@@ -67,4 +64,5 @@ export function distanceBuckets(buckets: number, maxDistance: number): Int32Arra
   });
 }
 
+const scalar = (value: number) => fromData("float32", Float32Array.of(value), []);
 const int32 = (value: number) => fromData("int32", Int32Array.of(value), []);

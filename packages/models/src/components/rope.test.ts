@@ -3,6 +3,7 @@ import { fromData } from "@loomweight/tensor";
 import { expect, test } from "vitest";
 import { sessionOf } from "../../test/run.ts";
 import { readConfigFields } from "../config-reader.ts";
+import type { Module } from "./module.ts";
 import { rotationAt } from "./rope.ts";
 import { type RopeDefaults, readRope } from "./rope-config.ts";
 
@@ -92,11 +93,13 @@ const cases: readonly Case[] = [
   },
 ];
 
+const plain = { fused: new Set<never>(), gpuOnly: false, weights: { dtype: "float32" } as Module["weights"] };
+
 for (const { name, config, defaults, position, cos, sin } of cases) {
   test(`${name}: cosines and sines are those of the reference`, async () => {
     const rope = readRope(readConfigFields(config, "config.json"), { theta: 10000, ...defaults });
     const positionIds = input("position_ids", "int64", ["batch_size", "sequence_length"]);
-    const rotation = rotationAt(positionIds, rope, 16, "float32");
+    const rotation = rotationAt(plain, { ids: positionIds, most: 256 }, rope, 16);
     expect(rotation.size).toBe(2 * cos.length);
     const outputs = { cos: rotation.cos, sin: rotation.sin };
     const session = await sessionOf(assemble({ name: "rope", inputs: [positionIds], outputs }));
@@ -114,5 +117,5 @@ for (const { name, config, defaults, position, cos, sin } of cases) {
 test("factors of longrope that do not fit the head are refused", () => {
   const rope = readRope(readConfigFields(longrope, "config.json"), { theta: 10000, ...phi3 });
   const positionIds = input("position_ids", "int64", ["batch_size", "sequence_length"]);
-  expect(() => rotationAt(positionIds, rope, 32, "float32")).toThrow(/short_factor.*12 numbers/);
+  expect(() => rotationAt(plain, { ids: positionIds, most: 256 }, rope, 32)).toThrow(/short_factor.*12 numbers/);
 });

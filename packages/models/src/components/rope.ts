@@ -3,11 +3,16 @@ import {
   cast,
   concat,
   div,
+  size as elements,
   greater,
   max,
   mul,
   pow,
+  range,
   reduceMax,
+  reshape,
+  rotaryEmbedding,
+  shapeOf,
   split,
   sub,
   unsqueeze,
@@ -15,8 +20,10 @@ import {
   where,
 } from "@loomweight/graph";
 import { fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
-import type { ComputeDType } from "../weights.ts";
+import { idValues } from "./columns.ts";
 import { cosSin } from "./cos-sin.ts";
+import { flatHeads } from "./flat-heads.ts";
+import type { Module } from "./module.ts";
 import type { Rope } from "./rope-config.ts";
 
 /** Size of the part of a head that turns. */
@@ -74,19 +81,51 @@ export interface Rotation {
   readonly sin: Value;
   /** Size of the turned part of a head. */
   readonly size: number;
+  /** What RotaryEmbedding takes: cos and sin as rows [rows, size / 2], and int64 [batch, sequence] which row a token turns by, or [1] the first. */
+  readonly rows?: { readonly cos: Value; readonly sin: Value; readonly places: Value };
 }
+
+/** Positions of tokens. */
+export type Positions =
+  /** int64 [batch, sequence]; below `most` where nothing may run on the CPU. */
+  | { readonly ids: Value; readonly most: number }
+  /** float32 [sequence], the same for all rows: 1, 2, … */
+  | { readonly columns: Value };
 
 /**
  * Angles are computed in float32, whatever the graph computes in: half precision cannot hold a position times a frequency.
  */
-export function rotationAt(positionIds: Value, rope: Rope, headDim: number, dtype: ComputeDType): Rotation {
+export function rotationAt(
+  { fused, gpuOnly, weights: { dtype } }: Pick<Module, "fused" | "gpuOnly" | "weights">,
+  positions: Positions,
+  rope: Rope,
+  headDim: number,
+): Rotation {
   const size = rotatedSize(rope, headDim);
-  const positions = cast(positionIds, "float32");
-  const angles = mul(unsqueeze(positions, [2, 3]), frequenciesAt(positions, rope, size));
+  const places = positionValues(positions, gpuOnly); // [batch, sequence]
+  const angles = mul(unsqueeze(places, [2]), frequenciesAt(places, rope, size));
   const factor = "attentionFactor" in rope ? rope.attentionFactor : 1;
   const table = (values: Value) => cast(factor === 1 ? values : mul(values, factor), dtype);
-  const { cos, sin } = cosSin(angles);
-  return { cos: table(cos), sin: table(sin), size };
+  const angle = cosSin(angles);
+  const [cos, sin] = [table(angle.cos), table(angle.sin)]; // [batch, sequence, size / 2]
+  const rotation = { cos: unsqueeze(cos, [2]), sin: unsqueeze(sin, [2]), size };
+  const rowOf = rowsOf(positions, gpuOnly);
+  if (!fused.has("RotaryEmbedding") || rowOf === undefined) return rotation;
+  const flat = (values: Value) => reshape(values, [-1, size / 2]);
+  return { ...rotation, rows: { cos: flat(cos), sin: flat(sin), places: rowOf } };
+}
+
+/** Positions in float32 [batch, sequence]. */
+function positionValues(positions: Positions, gpuOnly: boolean): Value {
+  if ("columns" in positions) return unsqueeze(sub(positions.columns, 1), [0]);
+  return gpuOnly ? idValues(positions.ids, positions.most) : cast(positions.ids, "float32");
+}
+
+/** The row of each token: 0, 1, 2, … in the shape of the ids, or where all rows are alike the first. GPUs cannot count in int64. */
+function rowsOf(positions: Positions, gpuOnly: boolean): Value | undefined {
+  if ("columns" in positions) return fromData("int64", BigInt64Array.of(0n), [1]);
+  if (gpuOnly) return undefined;
+  return reshape(range(int64(0), elements(positions.ids), int64(1)), shapeOf(positions.ids));
 }
 
 /** Frequencies [size / 2]; of dynamic and longrope they follow from the largest position of the batch. */
@@ -106,10 +145,18 @@ function frequenciesAt(positions: Value, rope: Rope, size: number): Value {
 }
 
 const scalar = (value: number) => fromData("float32", Float32Array.of(value), []);
+const int64 = (value: number) => fromData("int64", BigInt64Array.of(BigInt(value)), []);
 
 /** Turns the first part of x [batch, sequence, heads, headDim] by halves: element i with i + size / 2; the rest passes. */
 export function rotate(x: Value, rotation: Rotation): Value {
-  const headDim = x.shape[3] as number;
+  const [heads, headDim] = [x.shape[2] as number, x.shape[3] as number];
+  if (rotation.rows !== undefined) {
+    const { rows, size } = rotation;
+    // the operator wants both of a part of a head, and neither of a whole one
+    const options = size === headDim ? {} : { heads, rotaryDim: size };
+    const turned = rotaryEmbedding(flatHeads(x, heads * headDim), rows.places, rows.cos, rows.sin, options);
+    return reshape(turned, [0, 0, heads, headDim]);
+  }
   if (rotation.size === headDim) return turned(x, rotation);
   const [front, rest] = split(x, [rotation.size, headDim - rotation.size], -1);
   return concat([turned(front, rotation), rest], -1);

@@ -1,24 +1,30 @@
 import {
   add,
   cast,
+  choose,
   concat,
+  cumSum,
   type GraphValue,
+  greater,
   input,
   matMul,
   mul,
   multiHeadAttention,
+  reduceSum,
   shapeOf,
   slice,
   softmax,
   transpose,
   type Value,
 } from "@loomweight/graph";
+import { fromData } from "@loomweight/tensor";
 import type { FamilyGraph } from "../family.ts";
 import type { ComputeDType } from "../weights.ts";
 import { joinHeads, type QueryKeyValue, splitHeads } from "./attention.ts";
+import { columnsOf, filled, sizeOf } from "./columns.ts";
 import type { KeyValues } from "./decoder.ts";
 import { logitsOutput } from "./heads.ts";
-import { length, paddingBias, paddingBiasFor, sizeOf } from "./mask.ts";
+import { paddingBias, paddingBiasFor } from "./mask.ts";
 import type { Module } from "./module.ts";
 
 /** A decoder layer's cache: of its own tokens, and of the encoder's. [batch, heads, tokens, headDim] each. */
@@ -36,9 +42,27 @@ export interface Seq2SeqDecoder {
   readonly encoderMask: Value | undefined;
   /** One per layer; undefined where nothing is cached. */
   readonly past: readonly LayerCache[] | undefined;
-  /** int32 scalars: new tokens, and all tokens with those of the cache. */
+  /** How many tokens are cached, told by the shape of this key or value; undefined: none. */
+  readonly cached: Value | undefined;
+  /** Whether the encoder's keys and values are cached, bool; undefined: never, or not to be asked. */
+  readonly encoded: Value | undefined;
+}
+
+/** Columns of the new tokens and of all tokens with those of the cache, in float32 [queries] and [total]: 1, 2, … */
+export interface TokenColumns {
   readonly queries: Value;
-  readonly total: Value;
+  readonly keys: Value;
+}
+
+/** Columns of tokens whose embeddings are `words` [batch, queries, hidden]. */
+export function tokenColumns({ cached }: Pick<Seq2SeqDecoder, "cached">, words: Value): TokenColumns {
+  const own = columnsOf(words, 1);
+  if (cached === undefined) return { queries: own, keys: own };
+  const before = filled(cached, 2, 1);
+  return {
+    queries: add(own, reduceSum(before, [0], true)),
+    keys: cumSum(concat([before, filled(words, 1, 1)], 0), 0),
+  };
 }
 
 export interface Seq2SeqOptions {
@@ -51,6 +75,8 @@ export interface Seq2SeqOptions {
   readonly masked: boolean;
   readonly dtype: ComputeDType;
   readonly cacheDtype: ComputeDType;
+  /** Whether every node must have a kernel on a GPU. */
+  readonly gpuOnly: boolean;
 }
 
 /**
@@ -58,7 +84,7 @@ export interface Seq2SeqOptions {
  * encoder_attention_mask, past_key_values.N.{decoder,encoder}.{key,value}. The first step comes with an empty cache.
  */
 export function seq2seqInputs(options: Seq2SeqOptions): { inputs: GraphValue[]; decoder: Seq2SeqDecoder } {
-  const { layers, heads, headDim, hiddenSize, masked, dtype, cacheDtype } = options;
+  const { layers, heads, headDim, hiddenSize, masked, dtype, cacheDtype, gpuOnly } = options;
   const inputIds = input("input_ids", "int64", ["batch_size", "decoder_sequence_length"]);
   const encoderStates = input("encoder_hidden_states", "float32", [
     "batch_size",
@@ -79,7 +105,6 @@ export function seq2seqInputs(options: Seq2SeqOptions): { inputs: GraphValue[]; 
     };
   });
   const inDtype = ({ key, value }: KeyValues) => ({ key: cast(key, dtype), value: cast(value, dtype) });
-  const queries = length(inputIds);
   return {
     inputs: [
       inputIds,
@@ -92,8 +117,9 @@ export function seq2seqInputs(options: Seq2SeqOptions): { inputs: GraphValue[]; 
       encoderStates: cast(encoderStates, dtype),
       encoderMask: masked ? encoderMask : undefined,
       past: caches.map(({ decoder, encoder }) => ({ decoder: inDtype(decoder), encoder: inDtype(encoder) })),
-      queries,
-      total: add(sizeOf(caches[0].decoder.key, 2), queries),
+      cached: caches[0].decoder.key,
+      // a comparison of sizes runs on the CPU
+      encoded: gpuOnly ? undefined : greater(sizeOf(caches[0].encoder.key, 2), fromData("int32", Int32Array.of(0), [])),
     },
   };
 }
@@ -135,7 +161,7 @@ export function attendPast(
   const byHead = (flat: Value) => transpose(splitHeads(flat, heads, headDim), [0, 2, 1, 3]);
   const extend = (before: Value | undefined, now: Value) =>
     before === undefined ? byHead(now) : concat([before, byHead(now)], 2);
-  if (module.fuse === "onnxruntime" && past !== undefined) {
+  if (module.fused.has("MultiHeadAttention") && past !== undefined) {
     const options = { heads, scale, attentionBias: scoreBias, pastKey: past.key, pastValue: past.value };
     const { output, presentKey, presentValue } = multiHeadAttention(query, key, value, options);
     return { output, present: { key: presentKey as Value, value: presentValue as Value } };
@@ -148,9 +174,9 @@ export function attendPast(
  * Attention to the encoder: query [batch, sequence, heads · headDim] → the same shape. `project` makes keys or values
  * [batch, tokens, heads · headDim] of encoder states.
  *
- * One graph serves the first step and all others, without a branch: only states that the cache does not hold yet are
- * projected, all of them or none. What is given back as present is that new part, so it is empty after the first step;
- * transformers.js keeps the first one.
+ * One graph serves the first step and all others: only states that the cache does not hold yet are projected, all of them
+ * or none. What is given back as present is that new part, so it is empty after the first step, as in optimum's exports;
+ * transformers.js keeps the first one. Which of both is read is chosen by a branch, so that the cache is not copied.
  */
 export function attendEncoder(
   module: Module,
@@ -158,24 +184,51 @@ export function attendEncoder(
   decoder: Seq2SeqDecoder,
   layer: number,
   project: (states: Value, what: "key" | "value") => Value,
-  { heads, headDim, scale = 1 / Math.sqrt(headDim) }: CachedHeads,
+  heads: CachedHeads,
 ): { output: Value; present: KeyValues } {
   const past = decoder.past?.[layer].encoder;
   const states = past === undefined ? decoder.encoderStates : newStates(decoder.encoderStates, past.key);
-  const byHead = (flat: Value) => transpose(splitHeads(flat, heads, headDim), [0, 2, 1, 3]);
+  const byHead = (flat: Value) => transpose(splitHeads(flat, heads.heads, heads.headDim), [0, 2, 1, 3]);
   const present = { key: byHead(project(states, "key")), value: byHead(project(states, "value")) };
-  const whole = (before: Value | undefined, now: Value) => (before === undefined ? now : concat([before, now], 2));
-  const source = { key: whole(past?.key, present.key), value: whole(past?.value, present.value) };
-  const { encoderMask } = decoder;
+  const { encoderMask, encoded } = decoder;
   const { dtype } = module.weights;
-  if (module.fuse === "onnxruntime") {
-    const attentionBias = encoderMask && paddingBiasFor(query, encoderMask, dtype);
-    const { output } = multiHeadAttention(query, source.key, source.value, { heads, scale, attentionBias });
-    return { output, present };
+  const fused = module.fused.has("MultiHeadAttention");
+  const bias = encoderMask && (fused ? paddingBiasFor(encoderMask, dtype, query) : paddingBias(encoderMask, dtype));
+  const read = (q: Value, source: KeyValues, scoreBias: Value | undefined) =>
+    attendSource(fused, q, source, scoreBias, heads);
+  if (past === undefined) return { output: read(query, present, bias), present };
+  if (encoded === undefined) {
+    const whole = { key: concat([past.key, present.key], 2), value: concat([past.value, present.value], 2) };
+    return { output: read(query, whole, bias), present };
   }
-  const bias = encoderMask && paddingBias(encoderMask, dtype);
+  const around: Record<string, Value> = {
+    query,
+    pastKey: past.key,
+    pastValue: past.value,
+    key: present.key,
+    value: present.value,
+  };
+  if (bias !== undefined) around.bias = bias;
+  const { output } = choose(
+    encoded,
+    around,
+    (inner) => ({ output: read(inner.query, { key: inner.pastKey, value: inner.pastValue }, inner.bias) }),
+    (inner) => ({ output: read(inner.query, { key: inner.key, value: inner.value }, inner.bias) }),
+  );
+  return { output, present };
+}
+
+/** softmax(q · kᵀ · scale + bias) · v for a query [batch, queries, heads · headDim] and a source by head. */
+function attendSource(
+  fused: boolean,
+  query: Value,
+  source: KeyValues,
+  bias: Value | undefined,
+  { heads, headDim, scale = 1 / Math.sqrt(headDim) }: CachedHeads,
+): Value {
+  if (fused) return multiHeadAttention(query, source.key, source.value, { heads, scale, attentionBias: bias }).output;
   const queries = transpose(splitHeads(query, heads, headDim), [0, 2, 1, 3]);
-  return { output: attendHeads(queries, source, { heads, headDim, scale, bias }), present };
+  return attendHeads(queries, source, { heads, headDim, scale, bias });
 }
 
 /** Encoder states behind those that the cache holds keys of. */

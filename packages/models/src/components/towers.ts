@@ -115,12 +115,10 @@ function requireCopy(config: ConfigReader, field: string, tower: ConfigReader): 
 /** word + position: ids [batch, sequence] → [batch, sequence, hidden] */
 export function textTowerEmbeddings(tower: Module, inputIds: Value, config: TextTowerConfig): Value {
   const { vocabSize, positions, hiddenSize: size } = config;
-  return inside(tower, "embeddings", (module) =>
-    add(
-      embedding(module, "token_embedding", inputIds, [vocabSize, size]),
-      positionRows(module, "position_embedding", inputIds, [positions, size]),
-    ),
-  );
+  return inside(tower, "embeddings", (module) => {
+    const words = embedding(module, "token_embedding", inputIds, [vocabSize, size]);
+    return add(words, positionRows(module, "position_embedding", words, [positions, size]));
+  });
 }
 
 /** The layers `encoder.layers.N`: x + attention(norm(x)), then x + mlp(norm(x)). */

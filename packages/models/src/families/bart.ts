@@ -1,21 +1,4 @@
-import {
-  add,
-  cast,
-  concat,
-  equal,
-  expand,
-  gather,
-  gatherND,
-  input,
-  mul,
-  range,
-  reduceMax,
-  shapeOf,
-  slice,
-  sub,
-  tanh,
-  type Value,
-} from "@loomweight/graph";
+import { add, cast, concat, equal, gather, input, mul, reduceMax, slice, tanh, type Value } from "@loomweight/graph";
 import { fromData } from "@loomweight/tensor";
 import {
   type BartLayersConfig,
@@ -24,12 +7,20 @@ import {
   bartNorm,
   readBartLayers,
 } from "../components/bart-layers.ts";
+import { columnsOf, idsThat } from "../components/columns.ts";
 import { embedding } from "../components/embeddings.ts";
-import { countLabels, languageHead, logitsOutput } from "../components/heads.ts";
+import { countLabels, languageHead, logitsOutput, stateWhere } from "../components/heads.ts";
 import { linear } from "../components/linear.ts";
-import { length, triangularBias } from "../components/mask.ts";
+import { triangularBias } from "../components/mask.ts";
 import { inside, type Module, pathOf, weight } from "../components/module.ts";
-import { type LayerCache, type Seq2SeqDecoder, seq2seqGraph, seq2seqInputs } from "../components/seq2seq.ts";
+import { perRow } from "../components/patch-embedding.ts";
+import {
+  type LayerCache,
+  type Seq2SeqDecoder,
+  seq2seqGraph,
+  seq2seqInputs,
+  tokenColumns,
+} from "../components/seq2seq.ts";
 import { defineFamily, type FamilyBuild } from "../family.ts";
 
 interface BartConfig extends BartLayersConfig {
@@ -108,20 +99,31 @@ export const bart = defineFamily<BartConfig>({
     const attentionMask = input("attention_mask", "int64", ["batch_size", "encoder_sequence_length"]);
     const states = encode(model, inputIds, attentionMask, config);
     if (task === "text-classification") {
-      const decoderIds = shiftedRight(inputIds, config.startId);
+      const words = shiftedRight(model, wordsOf(model, inputIds, config), config);
+      const uncached = { past: undefined, cached: undefined, encoded: undefined };
       const { last } = decode(
         model,
-        { inputIds: decoderIds, encoderStates: states, encoderMask: attentionMask, ...uncached(decoderIds) },
+        words,
+        { inputIds, encoderStates: states, encoderMask: attentionMask, ...uncached },
         config,
       );
-      const logits = classify(model, stateAtLastEnd(last, inputIds, config.endId), config);
+      const logits = classify(model, stateAtLastEnd(last, inputIds, config), config);
       return { inputs: [inputIds, attentionMask], outputs: { logits: logitsOutput(logits) } };
     }
     const { layers, heads } = config.decoder;
     const { hiddenSize } = config;
     const headDim = hiddenSize / heads;
-    const { inputs, decoder } = seq2seqInputs({ layers, heads, headDim, hiddenSize, masked: true, dtype, cacheDtype });
-    const { last, presents } = decode(model, decoder, config);
+    const { inputs, decoder } = seq2seqInputs({
+      layers,
+      heads,
+      headDim,
+      hiddenSize,
+      masked: true,
+      dtype,
+      cacheDtype,
+      gpuOnly: model.gpuOnly,
+    });
+    const { last, presents } = decode(model, wordsOf(model, decoder.inputIds, config), decoder, config);
     return {
       graphs: {
         encoder_model: {
@@ -136,29 +138,35 @@ export const bart = defineFamily<BartConfig>({
 
 function encode(model: Module, inputIds: Value, attentionMask: Value, config: BartConfig): Value {
   return inside(model, "model.encoder", (encoder) => {
-    const columns = range(int32(0), length(inputIds), int32(1));
-    return bartEncoderLayers(encoder, embeddings(model, encoder, inputIds, columns, config), attentionMask, config);
+    const words = wordsOf(model, inputIds, config);
+    return bartEncoderLayers(encoder, embeddings(encoder, words, columnsOf(words, 1), config), attentionMask, config);
   });
 }
 
-function decode(model: Module, decoder: Seq2SeqDecoder, config: BartConfig): { last: Value; presents: LayerCache[] } {
+function decode(
+  model: Module,
+  words: Value,
+  decoder: Seq2SeqDecoder,
+  config: BartConfig,
+): { last: Value; presents: LayerCache[] } {
   return inside(model, "model.decoder", (module) => {
-    const { inputIds, queries, total } = decoder;
-    const columns = range(sub(total, queries), total, int32(1));
-    const x = embeddings(model, module, inputIds, columns, config);
-    const scoreBias = triangularBias(queries, total, module.weights.dtype);
+    const { queries, keys } = tokenColumns(decoder, words);
+    const x = embeddings(module, words, queries, config);
+    const scoreBias = triangularBias(queries, keys, module.weights.dtype);
     return bartDecoderLayers(module, x, decoder, scoreBias, config);
   });
 }
 
-/** norm(word + position) */
-function embeddings(model: Module, stack: Module, ids: Value, columns: Value, config: BartConfig): Value {
-  const { vocabSize, positions, hiddenSize, embeddingScale } = config;
+function wordsOf(model: Module, ids: Value, { vocabSize, hiddenSize, embeddingScale }: BartConfig): Value {
   const rows = embedding(model, "model.shared", ids, [vocabSize, hiddenSize]);
-  const scaled = embeddingScale === 1 ? rows : mul(rows, embeddingScale);
-  const table = weight(stack, "embed_positions.weight", [positions, hiddenSize]);
-  const places = gather(table, add(columns, int32(positionOffset)), 0);
-  return bartNorm(stack, "layernorm_embedding", add(scaled, places), config);
+  return embeddingScale === 1 ? rows : mul(rows, embeddingScale);
+}
+
+/** norm(word + position); columns count from 1 */
+function embeddings(stack: Module, words: Value, columns: Value, config: BartConfig): Value {
+  const table = weight(stack, "embed_positions.weight", [config.positions, config.hiddenSize]);
+  const places = gather(table, cast(add(columns, positionOffset - 1), "int32"), 0);
+  return bartNorm(stack, "layernorm_embedding", add(words, places), config);
 }
 
 function headOf({ config, model, tiedHead }: FamilyBuild<BartConfig>, last: Value): Value {
@@ -171,20 +179,19 @@ function headOf({ config, model, tiedHead }: FamilyBuild<BartConfig>, last: Valu
     : logits;
 }
 
-/** The text with the start token in front and its last token gone. */
-function shiftedRight(inputIds: Value, startId: number): Value {
-  const start = fromData("int64", BigInt64Array.of(BigInt(startId)), [1, 1]);
-  const first = expand(start, [shapeOf(inputIds, { start: 0, end: 1 }), 1]);
-  return concat([first, slice(inputIds, { axes: [1], starts: [0], ends: [-1] })], 1);
+/** The words of a text with the start token in front and its last token gone. */
+function shiftedRight(model: Module, words: Value, config: BartConfig): Value {
+  const start = wordsOf(model, fromData("int64", BigInt64Array.of(BigInt(config.startId)), [1, 1]), config);
+  return concat([perRow(start, words), slice(words, { axes: [1], starts: [0], ends: [-1] })], 1);
 }
 
-const uncached = (ids: Value) => ({ past: undefined, queries: length(ids), total: length(ids) });
-
 /** States [batch, sequence, hidden] at the last end token of each row: [batch, hidden]. */
-function stateAtLastEnd(states: Value, inputIds: Value, endId: number): Value {
-  const isEnd = cast(equal(inputIds, fromData("int64", BigInt64Array.of(BigInt(endId)), [])), "int32");
-  const columns = range(int32(0), length(inputIds), int32(1));
-  return gatherND(states, cast(reduceMax(mul(isEnd, columns), [1], true), "int64"), 1);
+function stateAtLastEnd(states: Value, inputIds: Value, { vocabSize, endId }: BartConfig): Value {
+  const columns = mul(
+    idsThat(inputIds, vocabSize, (id) => id === endId),
+    columnsOf(states, 1),
+  );
+  return stateWhere(states, equal(columns, reduceMax(columns, [1], true)));
 }
 
 /** out_proj(tanh(dense(x))) */
@@ -195,5 +202,3 @@ function classify(model: Module, x: Value, { hiddenSize, labels }: BartConfig): 
     return linear(head, "out_proj", dense, { inFeatures: hiddenSize, outFeatures: count, bias: true });
   });
 }
-
-const int32 = (value: number) => fromData("int32", Int32Array.of(value), []);

@@ -98,6 +98,6 @@ function embeddings(module: Module, { inputIds, tokenTypeIds }: TextInputs, conf
   const { hiddenSize: size, vocabSize, positions, tokenTypes, epsilon } = config;
   const words = embedding(module, "word_embeddings", inputIds, [vocabSize, size]);
   const types = embedding(module, "token_type_embeddings", tokenTypeIds, [tokenTypes, size]);
-  const places = positionRows(module, "position_embeddings", inputIds, [positions, size]);
+  const places = positionRows(module, "position_embeddings", words, [positions, size]);
   return layerNorm(module, "LayerNorm", add(add(words, types), places), { size, epsilon });
 }

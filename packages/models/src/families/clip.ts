@@ -1,23 +1,12 @@
-import {
-  add,
-  argMax,
-  cast,
-  concat,
-  equal,
-  expand,
-  gatherND,
-  input,
-  reshape,
-  shapeOf,
-  type Value,
-} from "@loomweight/graph";
+import { add, cast, concat, cumSum, equal, input, mul, reduceMax, reshape, type Value } from "@loomweight/graph";
 import { fromData } from "@loomweight/tensor";
-import { firstToken, logitsOutput } from "../components/heads.ts";
+import { idsThat, idValues } from "../components/columns.ts";
+import { firstToken, logitsOutput, stateWhere } from "../components/heads.ts";
 import { linear } from "../components/linear.ts";
 import { causalBias } from "../components/mask.ts";
 import { inside, type Module, weight } from "../components/module.ts";
 import { layerNorm } from "../components/norms.ts";
-import { patchEmbedding, patchGrid } from "../components/patch-embedding.ts";
+import { patchEmbedding, patchGrid, perRow } from "../components/patch-embedding.ts";
 import {
   pairLogits,
   readTextTower,
@@ -131,15 +120,15 @@ function textTower(
   dtype: ComputeDType,
 ): Pooled {
   const x = textTowerEmbeddings(tower, inputIds, config);
-  const states = towerLayers(tower, x, config, causalBias({ attentionMask, inputIds, dtype }));
+  const states = towerLayers(tower, x, config, causalBias({ attentionMask, dtype }));
   const last = layerNorm(tower, "final_layer_norm", states, { size: config.hiddenSize, epsilon: config.epsilon });
   // files with 2 for the end token are older than the field: there the end token is the largest id
   const { endId } = config;
-  const isEnd =
-    endId === 2
-      ? cast(inputIds, "int32")
-      : cast(equal(inputIds, fromData("int64", BigInt64Array.of(BigInt(endId)), [])), "int32");
-  return { last, pooled: gatherND(last, argMax(isEnd, 1, true), 1) };
+  const { vocabSize } = config;
+  const rank = endId === 2 ? idValues(inputIds, vocabSize) : idsThat(inputIds, vocabSize, (id) => id === endId);
+  const isEnd = cast(equal(rank, reduceMax(rank, [1], true)), "float32");
+  const isFirst = equal(mul(cumSum(isEnd, 1), isEnd), fromData("float32", Float32Array.of(1), []));
+  return { last, pooled: stateWhere(last, isFirst) };
 }
 
 function visionTower(tower: Module, pixels: Value, config: VisionTowerConfig): Pooled {
@@ -154,8 +143,7 @@ function visionEmbeddings(module: Module, pixels: Value, config: VisionTowerConf
   const { hiddenSize, image, patch } = config;
   const patches = patchEmbedding(module, "patch_embedding", pixels, { ...config, bias: false });
   const classToken = reshape(weight(module, "class_embedding", [hiddenSize]), [1, 1, hiddenSize]);
-  const perImage = expand(classToken, [shapeOf(pixels, { start: 0, end: 1 }), 1, hiddenSize]);
   const [rows, columns] = patchGrid(image, patch);
   const positions = weight(module, "position_embedding.weight", [1 + rows * columns, hiddenSize]);
-  return add(concat([perImage, patches], 1), positions);
+  return add(concat([perRow(classToken, pixels), patches], 1), positions);
 }

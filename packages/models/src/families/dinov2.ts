@@ -11,7 +11,6 @@ import {
   transpose,
   type Value,
 } from "@loomweight/graph";
-import { fromData } from "@loomweight/tensor";
 import { activations, readActivation } from "../components/activation.ts";
 import { selfAttention } from "../components/attention.ts";
 import { classifier, countLabels, firstToken } from "../components/heads.ts";
@@ -121,11 +120,14 @@ function embeddings(module: Module, pixels: Value, config: Dinov2Config): Value 
   const table = weight(module, "position_embeddings", [1, 1 + rows * columns, hiddenSize]);
   const [forClass, forPatches] = split(table, [1, rows * columns], 1);
   const square = transpose(reshape(forPatches, [1, rows, columns, hiddenSize]), [0, 3, 1, 2]);
-  const sizes = concat(
-    [fromData("int64", BigInt64Array.of(1n, BigInt(hiddenSize)), [2]), shapeOf(grid, { start: 2, end: 4 })],
-    0,
-  );
-  const fitted = resize(square, { sizes, mode: "cubic", coordinates: "half_pixel", cubicCoefficient: -0.75 });
+  const sizes = shapeOf(grid, { start: 2, end: 4 });
+  const fitted = resize(square, {
+    sizes,
+    axes: [2, 3],
+    mode: "cubic",
+    coordinates: "half_pixel",
+    cubicCoefficient: -0.75,
+  });
   const positions = transpose(reshape(fitted, [1, hiddenSize, -1]), [0, 2, 1]);
   return add(tokens, concat([forClass, positions], 1));
 }

@@ -93,7 +93,7 @@ export const distilbert = defineFamily<EncoderConfig>({
 function embeddings(module: Module, inputIds: Value, config: EncoderConfig): Value {
   const { hiddenSize: size, vocabSize, positions, epsilon } = config;
   const words = embedding(module, "word_embeddings", inputIds, [vocabSize, size]);
-  const places = positionRows(module, "position_embeddings", inputIds, [positions, size]);
+  const places = positionRows(module, "position_embeddings", words, [positions, size]);
   return layerNorm(module, "LayerNorm", add(words, places), { size, epsilon });
 }
 

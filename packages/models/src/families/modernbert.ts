@@ -1,10 +1,12 @@
-import { add, cast, div, mul, range, reduceSum, reshape, split, unsqueeze, type Value } from "@loomweight/graph";
+import { add, cast, div, mul, reduceSum, split, unsqueeze, type Value } from "@loomweight/graph";
 import { readActivation } from "../components/activation.ts";
 import { attend, splitHeads } from "../components/attention.ts";
+import { columnsOf, maskValues } from "../components/columns.ts";
 import { embedding } from "../components/embeddings.ts";
+import { flatHeads } from "../components/flat-heads.ts";
 import { classifier, countLabels, firstToken, languageHead } from "../components/heads.ts";
 import { linear } from "../components/linear.ts";
-import { length, nearbyBias } from "../components/mask.ts";
+import { nearbyBias } from "../components/mask.ts";
 import { inside, type Module } from "../components/module.ts";
 import { layerNorm } from "../components/norms.ts";
 import { type Rotation, rotate, rotationAt } from "../components/rope.ts";
@@ -122,7 +124,7 @@ export const modernbert = defineFamily<ModernBertConfig>({
           bias: config.decoderBias,
         }),
       classify(last, { attentionMask }) {
-        const pooled = pooling === "cls" ? firstToken(last) : meanOfReal(last, cast(attentionMask, dtype));
+        const pooled = pooling === "cls" ? firstToken(last) : meanOfReal(last, cast(maskValues(attentionMask), dtype));
         return classifier(model, head(pooled), { hiddenSize, labels });
       },
       tokens: head,
@@ -167,8 +169,8 @@ function encode(
   dtype: "float32" | "float16",
 ): Value {
   const { vocabSize, hiddenSize, heads, distances, globalRope, localRope } = config;
-  const positions = unsqueeze(range(0, length(inputIds), 1), [0]);
-  const turnAt = (rope: Rope) => rotationAt(positions, rope, hiddenSize / heads, dtype);
+  const columns = columnsOf(maskValues(attentionMask), 1);
+  const turnAt = (rope: Rope) => rotationAt(base, { columns }, rope, hiddenSize / heads);
   const [globalTurn, localTurn] = [turnAt(globalRope), turnAt(localRope)];
   let x = inside(base, "embeddings", (module) =>
     normed(module, "norm", embedding(module, "tok_embeddings", inputIds, [vocabSize, hiddenSize]), config),
@@ -209,7 +211,7 @@ function attention(self: Module, x: Value, { rotation, ...masks }: Place, config
   const headDim = hiddenSize / heads;
   const fused = linear(self, "Wqkv", x, { inFeatures: hiddenSize, outFeatures: 3 * hiddenSize, bias });
   const [query, key, value] = split(fused, 3, -1);
-  const turn = (states: Value) => reshape(rotate(splitHeads(states, heads, headDim), rotation), [0, 0, hiddenSize]);
+  const turn = (states: Value) => flatHeads(rotate(splitHeads(states, heads, headDim), rotation), hiddenSize);
   const mixed = attend(self, { query: turn(query), key: turn(key), value }, { heads, headDim, ...masks });
   return linear(self, "Wo", mixed, { inFeatures: hiddenSize, outFeatures: hiddenSize, bias });
 }

@@ -1,9 +1,9 @@
 import { add, type Value } from "@loomweight/graph";
 import { selfAttention } from "../components/attention.ts";
 import { bertPooler, feedForward, square } from "../components/bert-encoder.ts";
+import { columnsOf, maskValues } from "../components/columns.ts";
 import { embedding, positionRowsPastPadding } from "../components/embeddings.ts";
 import { linear } from "../components/linear.ts";
-import { length } from "../components/mask.ts";
 import { inside, type Module } from "../components/module.ts";
 import { layerNorm } from "../components/norms.ts";
 import { relativeBias } from "../components/relative-bias.ts";
@@ -62,7 +62,7 @@ export const mpnet = defineFamily<MpnetConfig>({
       encode: ({ inputIds, attentionMask }) =>
         inside(model, "mpnet", (base) => {
           let x = inside(base, "embeddings", (module) => embeddings(module, inputIds, config));
-          const columns = length(inputIds);
+          const columns = columnsOf(maskValues(attentionMask), 1);
           const scoreBias = relativeBias(base, "encoder.relative_attention_bias", {
             heads,
             rows: buckets,
@@ -91,7 +91,7 @@ function embeddings(module: Module, inputIds: Value, config: MpnetConfig): Value
   const { hiddenSize: size, vocabSize, positions, epsilon } = config;
   const words = embedding(module, "word_embeddings", inputIds, [vocabSize, size]);
   const shape = [positions, size] as const;
-  const places = positionRowsPastPadding(module, "position_embeddings", inputIds, { padId: 1, shape });
+  const places = positionRowsPastPadding(module, "position_embeddings", inputIds, { padId: 1, vocabSize, shape });
   return layerNorm(module, "LayerNorm", add(words, places), { size, epsilon });
 }
 

@@ -77,6 +77,6 @@ function embeddings(module: Module, inputIds: Value, config: RobertaConfig): Val
     gather(weight(table, "weight", [tokenTypes, size]), 0, 0),
   );
   const shape = [positions, size] as const;
-  const places = positionRowsPastPadding(module, "position_embeddings", inputIds, { padId, shape });
+  const places = positionRowsPastPadding(module, "position_embeddings", inputIds, { padId, vocabSize, shape });
   return layerNorm(module, "LayerNorm", add(add(words, type), places), { size, epsilon });
 }

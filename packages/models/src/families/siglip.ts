@@ -1,10 +1,10 @@
-import { add, cast, expand, input, matMul, shapeOf, slice, split, squeeze, type Value } from "@loomweight/graph";
+import { add, cast, input, matMul, slice, split, squeeze, type Value } from "@loomweight/graph";
 import { attend } from "../components/attention.ts";
 import { firstToken, logitsOutput } from "../components/heads.ts";
 import { linear } from "../components/linear.ts";
 import { inside, type Module, pathOf, weight } from "../components/module.ts";
 import { layerNorm } from "../components/norms.ts";
-import { patchEmbedding, patchGrid } from "../components/patch-embedding.ts";
+import { patchEmbedding, patchGrid, perRow } from "../components/patch-embedding.ts";
 import {
   pairLogits,
   readTextTower,
@@ -121,8 +121,7 @@ function visionTower(tower: Module, pixels: Value, config: VisionTowerConfig): P
 /** y + mlp(norm(y)) where y is what the learned query sees of x [batch, patches, hidden]: [batch, hidden]. */
 function attentionPooling(head: Module, x: Value, config: VisionTowerConfig): Value {
   const { hiddenSize, heads, epsilon } = config;
-  const batch = shapeOf(x, { start: 0, end: 1 });
-  const probe = expand(weight(head, "probe", [1, 1, hiddenSize]), [batch, 1, hiddenSize]);
+  const probe = perRow(weight(head, "probe", [1, 1, hiddenSize]), x);
   const seen = inside(head, "attention", (self) => {
     // rows [q; k; v] in one matrix
     const weights = split(self.weights.matrix(pathOf(self, "in_proj_weight"), [3 * hiddenSize, hiddenSize]), 3, 1);

@@ -1,10 +1,11 @@
 import { add, input, mul, type Value } from "@loomweight/graph";
 import { activations } from "../components/activation.ts";
 import { type Attended, attend } from "../components/attention.ts";
+import { columnsOf, maskValues } from "../components/columns.ts";
 import { embedding } from "../components/embeddings.ts";
 import { languageHead, logitsOutput } from "../components/heads.ts";
 import { linear } from "../components/linear.ts";
-import { length, triangularBias } from "../components/mask.ts";
+import { triangularBias } from "../components/mask.ts";
 import { inside, type Module } from "../components/module.ts";
 import { rmsNorm } from "../components/norms.ts";
 import { relativeBias } from "../components/relative-bias.ts";
@@ -15,6 +16,7 @@ import {
   type Seq2SeqDecoder,
   seq2seqGraph,
   seq2seqInputs,
+  tokenColumns,
 } from "../components/seq2seq.ts";
 import type { ConfigReader } from "../config-reader.ts";
 import { defineFamily, type FamilyBuild } from "../family.ts";
@@ -81,7 +83,16 @@ export const t5 = defineFamily<T5Config>({
     if (task === "feature-extraction") return encoderModel;
 
     const { heads, headDim, hiddenSize, decoderLayers: layers } = config;
-    const { inputs, decoder } = seq2seqInputs({ layers, heads, headDim, hiddenSize, masked: true, dtype, cacheDtype });
+    const { inputs, decoder } = seq2seqInputs({
+      layers,
+      heads,
+      headDim,
+      hiddenSize,
+      masked: true,
+      dtype,
+      cacheDtype,
+      gpuOnly: model.gpuOnly,
+    });
     const { last, presents } = inside(model, "decoder", (module) => decode(model, module, decoder, config));
     const decoderModel = seq2seqGraph(inputs, headOf(options, last), presents, cacheDtype);
     return { graphs: { encoder_model: encoderModel, decoder_model_merged: decoderModel } };
@@ -135,7 +146,7 @@ function encode(
   config: T5Config,
 ): Value {
   const { vocabSize, hiddenSize, heads, headDim, layers } = config;
-  const columns = length(inputIds);
+  const columns = columnsOf(maskValues(attentionMask), 1);
   const scoreBias = distanceBias(encoder, columns, columns, true, config);
   let x = embedding(model, words, inputIds, [vocabSize, hiddenSize]);
   for (let layer = 0; layer < layers; layer++) {
@@ -160,12 +171,13 @@ function decode(
   config: T5Config,
 ): { last: Value; presents: LayerCache[] } {
   const { vocabSize, hiddenSize, heads, headDim, decoderLayers } = config;
-  const { queries, total, past } = decoder;
-  const distances = distanceBias(module, queries, total, false, config);
-  const scoreBias = add(distances, triangularBias(queries, total, module.weights.dtype));
+  const { past } = decoder;
+  let x = embedding(model, words, decoder.inputIds, [vocabSize, hiddenSize]);
+  const { queries, keys } = tokenColumns(decoder, x);
+  const distances = distanceBias(module, queries, keys, false, config);
+  const scoreBias = add(distances, triangularBias(queries, keys, module.weights.dtype));
   const presents: LayerCache[] = [];
   const options = { heads, headDim, scale: 1 };
-  let x = embedding(model, words, decoder.inputIds, [vocabSize, hiddenSize]);
   for (let layer = 0; layer < decoderLayers; layer++) {
     x = inside(module, `block.${layer}`, (block) => {
       const own = branchWithCache(block, "layer.0", x, config, (inner, normed) =>

@@ -1,5 +1,4 @@
-import { add, cast, conv, gather, gelu, input, range, sub, transpose, type Value } from "@loomweight/graph";
-import { fromData } from "@loomweight/tensor";
+import { add, cast, conv, gather, gelu, input, sub, transpose, type Value } from "@loomweight/graph";
 import {
   type BartLayersConfig,
   bartDecoderLayers,
@@ -11,7 +10,13 @@ import { embedding } from "../components/embeddings.ts";
 import { languageHead, logitsOutput } from "../components/heads.ts";
 import { triangularBias } from "../components/mask.ts";
 import { inside, type Module, weight } from "../components/module.ts";
-import { type LayerCache, type Seq2SeqDecoder, seq2seqGraph, seq2seqInputs } from "../components/seq2seq.ts";
+import {
+  type LayerCache,
+  type Seq2SeqDecoder,
+  seq2seqGraph,
+  seq2seqInputs,
+  tokenColumns,
+} from "../components/seq2seq.ts";
 import { defineFamily, type FamilyBuild } from "../family.ts";
 
 interface WhisperConfig extends BartLayersConfig {
@@ -73,7 +78,16 @@ export const whisper = defineFamily<WhisperConfig>({
     const states = inside(model, "model.encoder", (encoder) => encode(encoder, cast(features, dtype), config));
     const { layers, heads } = config.decoder;
     const headDim = hiddenSize / heads;
-    const { inputs, decoder } = seq2seqInputs({ layers, heads, headDim, hiddenSize, masked: false, dtype, cacheDtype });
+    const { inputs, decoder } = seq2seqInputs({
+      layers,
+      heads,
+      headDim,
+      hiddenSize,
+      masked: false,
+      dtype,
+      cacheDtype,
+      gpuOnly: model.gpuOnly,
+    });
     const { last, presents } = inside(model, "model.decoder", (module) => decode(module, decoder, config));
     return {
       graphs: {
@@ -104,11 +118,11 @@ function decode(
   config: WhisperConfig,
 ): { last: Value; presents: LayerCache[] } {
   const { vocabSize, hiddenSize, targetPositions } = config;
-  const { inputIds, queries, total } = decoder;
-  const columns = range(sub(total, queries), total, fromData("int32", Int32Array.of(1), []));
-  const places = gather(weight(module, "embed_positions.weight", [targetPositions, hiddenSize]), columns, 0);
-  const x = add(embedding(module, "embed_tokens", inputIds, [vocabSize, hiddenSize]), places);
-  const scoreBias = triangularBias(queries, total, module.weights.dtype);
+  const words = embedding(module, "embed_tokens", decoder.inputIds, [vocabSize, hiddenSize]);
+  const { queries, keys } = tokenColumns(decoder, words);
+  const rows = cast(sub(queries, 1), "int32");
+  const x = add(words, gather(weight(module, "embed_positions.weight", [targetPositions, hiddenSize]), rows, 0));
+  const scoreBias = triangularBias(queries, keys, module.weights.dtype);
   const { last, presents } = bartDecoderLayers(module, x, decoder, scoreBias, config);
   return { last: bartNorm(module, "layer_norm", last, config), presents };
 }
