@@ -57,7 +57,12 @@ describe.each(["single", "rows"] as const)("slots of the layout %s", (layout) =>
         for (const [name, each] of Object.entries(cases)) {
           await session.load(name, await smallAdapter(name, each), { base: folder });
         }
-        expect(await logitsOf(session)).toEqual(plain); // zeros of rank 1
+        // half precision rounds elsewhere where a norm takes the sum in front of it
+        const unchanged = (logits: Float32Array) => {
+          if (!dtype.endsWith("16")) return expect(logits).toEqual(plain);
+          for (const [i, value] of logits.entries()) expect(Math.abs(value - plain[i])).toBeLessThanOrEqual(tolerance);
+        };
+        unchanged(await logitsOf(session)); // zeros of rank 1
         const none = slotTensors(slots as AdapterSlots, "model", [undefined], 0);
         const rows = slots?.rows === undefined ? {} : { [slots.rows]: int64([0, 0], [2]) };
         const empty: Session = {
@@ -65,7 +70,7 @@ describe.each(["single", "rows"] as const)("slots of the layout %s", (layout) =>
           inputs: session.inputs,
           run: (feeds) => raw.run({ ...feeds, ...none, ...rows }),
         };
-        expect(await logitsOf(empty)).toEqual(plain); // rank 0
+        unchanged(await logitsOf(empty)); // rank 0
         for (const [name, each] of Object.entries(cases)) {
           session.use(name);
           const folded = await foldedLogits(each, name);
@@ -73,7 +78,7 @@ describe.each(["single", "rows"] as const)("slots of the layout %s", (layout) =>
           expect(relativeDifference(await logitsOf(session), folded), name).toBeLessThanOrEqual(tolerance);
         }
         session.use(undefined);
-        expect(await logitsOf(session)).toEqual(plain);
+        unchanged(await logitsOf(session));
       });
     },
   );

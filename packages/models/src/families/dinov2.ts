@@ -1,6 +1,7 @@
 import {
   add,
   concat,
+  cumSum,
   mul,
   reduceMean,
   reshape,
@@ -118,9 +119,14 @@ function embeddings(module: Module, pixels: Value, config: Dinov2Config): Value 
 
   const [rows, columns] = patchGrid(trainedImage, patch);
   const table = weight(module, "position_embeddings", [1, 1 + rows * columns, hiddenSize]);
-  const [forClass, forPatches] = split(table, [1, rows * columns], 1);
+  // slices of constants, which onnxruntime computes when it loads the file; a split it would leave
+  const forClass = slice(table, { axes: [1], starts: [0], ends: [1] });
+  const forPatches = slice(table, { axes: [1], starts: [1], ends: [Number.POSITIVE_INFINITY] });
   const square = transpose(reshape(forPatches, [1, rows, columns, hiddenSize]), [0, 3, 1, 2]);
-  const sizes = shapeOf(grid, { start: 2, end: 4 });
+  // a running sum of one channel, of the grid's size: asked for the size of what a convolution gives, onnxruntime joins it in
+  // another order for GPUs, on the CPU
+  const channel = cumSum(slice(grid, { axes: [1], starts: [0], ends: [1] }), 0);
+  const sizes = shapeOf(channel, { start: 2, end: 4 });
   const fitted = resize(square, {
     sizes,
     axes: [2, 3],
