@@ -3,6 +3,7 @@ import type { AdapterMethod } from "./define.ts";
 import { beft } from "./methods/beft.ts";
 import { boft } from "./methods/boft.ts";
 import { c3a } from "./methods/c3a.ts";
+import { deft } from "./methods/deft.ts";
 import { delora } from "./methods/delora.ts";
 import { dora } from "./methods/dora.ts";
 import { fourierft } from "./methods/fourierft.ts";
@@ -16,6 +17,8 @@ import { lokr } from "./methods/lokr.ts";
 import { lora } from "./methods/lora.ts";
 import { miss } from "./methods/miss.ts";
 import { oft } from "./methods/oft.ts";
+import { osf } from "./methods/osf.ts";
+import { peanut } from "./methods/peanut.ts";
 import { road } from "./methods/road.ts";
 import { shira } from "./methods/shira.ts";
 import { supertuning } from "./methods/supertuning.ts";
@@ -28,6 +31,7 @@ export const adapterMethods: readonly AdapterMethod[] = [
   beft,
   boft,
   c3a,
+  deft,
   delora,
   dora,
   fourierft,
@@ -41,6 +45,8 @@ export const adapterMethods: readonly AdapterMethod[] = [
   lora,
   miss,
   oft,
+  osf,
+  peanut,
   road,
   shira,
   supertuning,
