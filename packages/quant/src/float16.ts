@@ -11,11 +11,15 @@ export function toFloat16Clamped(tensor: Tensor): Tensor<"float16"> {
   if (tensor.dtype === "float16") return tensor as Tensor<"float16">;
   const values = float32Values(tensor);
   const converted = cast(tensor, "float16");
-  const codes = converted.data;
+  clampFloat16Codes(converted.data, values);
+  return converted;
+}
+
+/** Takes back where rounding `values` to float16 codes gave 0 or infinity. */
+export function clampFloat16Codes(codes: Uint16Array, values: ArrayLike<number>): void {
   for (let i = 0; i < codes.length; i++) {
     const size = codes[i] & 0x7fff;
     if (size === 0 && values[i] !== 0) codes[i] |= 1;
     else if (size === 0x7c00 && Math.abs(values[i]) < Number.POSITIVE_INFINITY) codes[i] = (codes[i] & 0x8000) | 0x7bff;
   }
-  return converted;
 }

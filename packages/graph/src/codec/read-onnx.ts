@@ -62,7 +62,7 @@ function initializerOfScan(
       });
     }
     const read = async () => tensorFromBytes(dtype, shape, await source.read(raw.start, raw.end), source.name);
-    return initializerOf(record, { dtype, shape, read });
+    return initializerOf(record, { dtype, shape, read, stream: () => partsOf(source, raw.start, raw.end) });
   }
   if (!scanned.typed) {
     tensorOfRecord(record, source.name); // a small tensor: its count is checked now
@@ -72,6 +72,13 @@ function initializerOfScan(
   const read = async () =>
     tensorOfRecord(decodeTensor(cursorOf(await source.read(start, end), source.name)), source.name);
   return initializerOf(record, { dtype, shape, read });
+}
+
+/** Bytes of a large weight that are in memory at a time. */
+const partBytes = 2 ** 20;
+
+async function* partsOf(source: ByteSource, start: number, end: number): AsyncGenerator<Uint8Array> {
+  for (let at = start; at < end; at += partBytes) yield await source.read(at, Math.min(end, at + partBytes));
 }
 
 /** Reads tensors that lie in other files; each file is opened once, on first use. */
@@ -97,14 +104,21 @@ function externalReader(file: string, open: ReadOnnxOptions["external"]): (recor
         found: `${length}`,
       });
     }
-    const read = async () => {
+    const found = async (): Promise<ByteSource> => {
       if (open !== undefined && !opened.has(location)) opened.set(location, open(location));
       const source = await opened.get(location);
       if (source === undefined) throw missingExternal(file, name, location);
       if (offset + expected > source.size) throw beyondEnd(name, source, offset + expected);
+      return source;
+    };
+    const read = async () => {
+      const source = await found();
       return tensorFromBytes(dtype, shape, await source.read(offset, offset + expected), source.name);
     };
-    return { dtype, shape, read, external: { location, offset, byteLength: expected } };
+    async function* stream() {
+      yield* partsOf(await found(), offset, offset + expected);
+    }
+    return { dtype, shape, read, stream, external: { location, offset, byteLength: expected } };
   };
 }
 

@@ -1,7 +1,6 @@
 import { type Initializer, int, type LazyTensor, type OnnxModel } from "@loomweight/graph";
-import { type CodedDType, createKernels } from "@loomweight/kernels";
 import { cast, type Tensor } from "@loomweight/tensor";
-import { bytesOf } from "../panels.ts";
+import { castParts } from "./cast-parts.ts";
 import { finishEdit, makeOnnxNode, startEdit, usedNames } from "./edit.ts";
 import { type Selection, selector } from "./selection.ts";
 
@@ -38,7 +37,7 @@ export function storeBfloat16(model: OnnxModel, options: Bfloat16Options = {}): 
 }
 
 function narrowed({ data, shape }: Initializer, name: string, from: WideDType): Initializer {
-  const stream = data.stream && (() => castParts(data.stream as () => AsyncIterable<Uint8Array>, from));
+  const { stream } = data;
   const origin = data.origin && {
     tensors: data.origin.tensors,
     transform: [data.origin.transform, "cast bfloat16"].filter((step) => step !== undefined).join(", "),
@@ -48,37 +47,7 @@ function narrowed({ data, shape }: Initializer, name: string, from: WideDType): 
     shape,
     origin,
     read: async (): Promise<Tensor> => cast(await data.read(), "bfloat16"),
-    ...(stream && { stream }),
+    ...(stream && { stream: () => castParts(stream(), from, "bfloat16") }),
   };
   return { name, dtype: "bfloat16", shape, data: lazy };
-}
-
-/** Elements that are cast at a time. */
-const blockLength = 16384;
-
-/** The parts of a stream, cut anywhere, as bfloat16. */
-async function* castParts(parts: () => AsyncIterable<Uint8Array>, from: CodedDType): AsyncGenerator<Uint8Array> {
-  const size = bytesOf(from);
-  const kernels = createKernels({ bytes: blockLength * 12 + 4096 });
-  const values = kernels.allocateValues(blockLength);
-  const codes = kernels.allocateUnset(blockLength * size);
-  let filled = 0;
-  const flush = (count: number): Uint8Array => {
-    const block = values.subarray(0, count);
-    kernels.load(block, from, codes.subarray(0, count * size));
-    kernels.store("bfloat16", codes.subarray(0, 2 * count), block);
-    return codes.slice(0, 2 * count);
-  };
-  for await (const bytes of parts()) {
-    for (let at = 0; at < bytes.length; ) {
-      const taken = Math.min(codes.length - filled, bytes.length - at);
-      codes.set(bytes.subarray(at, at + taken), filled);
-      filled += taken;
-      at += taken;
-      if (filled < codes.length) continue;
-      filled = 0;
-      yield flush(blockLength);
-    }
-  }
-  if (filled > 0) yield flush(filled / size);
 }

@@ -12,6 +12,7 @@ import {
 import { fromData, type Tensor } from "@loomweight/tensor";
 import { toFloat16Clamped } from "../float16.ts";
 import { invalid } from "../options.ts";
+import { castParts } from "./cast-parts.ts";
 import { makeOnnxNode, startEdit } from "./edit.ts";
 import { dtypeAttributes, float16BlockedOps } from "./float16-lists.ts";
 import { type Float16Plan, intValue, onnxFloat, onnxFloat16, planFloat16 } from "./float16-plan.ts";
@@ -214,6 +215,13 @@ function halvedTensor(tensor: Tensor): Tensor {
 function halvedInitializer(initializer: Initializer): Initializer {
   const { dtype, data } = initializer;
   if (dtype !== "float32") return initializer;
-  const half: LazyTensor = { ...data, dtype: "float16", read: async () => halvedTensor(await data.read()) };
+  const { shape, origin, stream } = data;
+  const half: LazyTensor = {
+    dtype: "float16",
+    shape,
+    origin,
+    read: async () => halvedTensor(await data.read()),
+    ...(stream && { stream: () => castParts(stream(), "float32", "float16") }),
+  };
   return { ...initializer, dtype: "float16", data: half };
 }
