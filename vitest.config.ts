@@ -9,6 +9,7 @@ export default defineConfig({
       "tools/*/{src,test}/**/*.test.ts",
       "apps/*/{src,test}/**/*.test.ts",
       "examples/*.test.ts",
+      "experiments/**/*.test.ts",
       "scripts/**/*.test.ts",
     ],
     pool: "forks",

@@ -69,7 +69,14 @@ test("the public names are these", () => {
     "waveft",
     "writeAdapter",
   ]);
-  expect(Object.keys(attachNames).sort()).toEqual(["attach", "attachedFiles", "findLayers", "linearTargets"]);
+  expect(Object.keys(attachNames).sort()).toEqual([
+    "attach",
+    "attachBlocks",
+    "attachedFiles",
+    "findBlock",
+    "findLayers",
+    "linearTargets",
+  ]);
   expect(Object.keys(trainNames).sort()).toEqual([
     "blockCheckpoints",
     "objectiveLoss",

@@ -8,6 +8,14 @@ export {
   attach,
   type SavedTensor,
 } from "./attach.ts";
+export {
+  attachBlocks,
+  type BlockAdapterSpec,
+  type BlockAttachment,
+  type BlockInstanceOptions,
+  type BlockSite,
+  findBlock,
+} from "./blocks.ts";
 export { type AttachedFilesOptions, attachedFiles } from "./files.ts";
 export { findLayers, type LayerForm, type LayerSite } from "./layers.ts";
 export type { AdapterSpec } from "./spec.ts";

@@ -1,0 +1,44 @@
+import { expect, test } from "vitest";
+import { run as adapterTune } from "./adaptertune/experiment.ts";
+import { run as adaptFormer } from "./adaptformer/experiment.ts";
+import { run as hydra, short as shortHydra } from "./hydra/experiment.ts";
+import { short as shortVit } from "./shared/adapted-vit.ts";
+import { type Results, readResults } from "./shared/report.ts";
+import { short as shortGates, run as tauGate } from "./taugate/experiment.ts";
+import { short as shortTasks, run as vlAdapter } from "./vl-adapter/experiment.ts";
+
+// The direction of each claim in a short run of one seed; the recorded whole runs are in results.json.
+
+function expectClaims({ claims }: Results): void {
+  expect(claims.length).toBeGreaterThan(0);
+  for (const { claim, holds, found } of claims) expect([claim, found, holds]).toEqual([claim, found, true]);
+}
+
+test("AdaptFormer: a wider branch reaches more", async () => {
+  expectClaims(await adaptFormer([1], shortVit, ["parallel, r = 1", "parallel, r = 8"]));
+}, 120_000);
+
+test("AdapterTune: the first rank gains most", async () => {
+  expectClaims(await adapterTune([2], { toyEpochs: 40 }));
+}, 120_000);
+
+test("Hydra: better than the parallel branch alone, at the same budget", async () => {
+  expectClaims(await hydra([1], shortHydra, [3e-3]));
+}, 120_000);
+
+test("TauGate: 512 numbers move a network towards a mode", async () => {
+  expectClaims(await tauGate([1], shortGates, ["TauGate, s = 10"]));
+}, 120_000);
+
+test("VL-Adapter: related tasks do better with one adapter", async () => {
+  expectClaims(await vlAdapter([1], shortTasks, ["multiple adapters", "single adapter"]));
+}, 120_000);
+
+test.each(["adaptformer", "adaptertune", "hydra", "taugate", "vl-adapter"])(
+  "the recorded run of %s holds its claims, over three seeds",
+  (name) => {
+    const results = readResults(name);
+    expect(results.seeds).toHaveLength(3);
+    expectClaims(results);
+  },
+);
