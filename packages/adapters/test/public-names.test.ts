@@ -84,7 +84,13 @@ test("the public names are these", () => {
     "otherInputs",
     "trainAdapter",
   ]);
-  expect(Object.keys(node).sort()).toEqual(["foldModel", "openAdapterFolder", "openFoldedFolders"]);
+  expect(Object.keys(node).sort()).toEqual([
+    "foldModel",
+    "openAdapterFolder",
+    "openFoldedFolders",
+    "readTrainConfig",
+    "trainAdapterFolder",
+  ]);
 });
 
 test("the examples of the README run as they are printed", async () => {

@@ -146,6 +146,17 @@ export function createProgram(run: Runner): Command {
     );
 
   program
+    .command("train")
+    .description("train an adapter as a configuration says; writes a folder that PEFT loads")
+    .argument("<config>", "a .yml file: model, adapter, data, training, out")
+    .option("--resume", "go on where the checkpoint in the output folder stands")
+    .option("--force", "replace the adapter in the output folder")
+    .option("--threads <count>", "threads of onnxruntime (default: as it likes)", parseCount)
+    .action((config: string, options: TrainFlags) =>
+      run(async (context) => (await import("./commands/train.ts")).trainCommand(context, options, config)),
+    );
+
+  program
     .command("combine")
     .description("combine LoRA adapters of one base into one, or give one another rank")
     .argument("<adapter...>", "adapter folders")
@@ -292,6 +303,12 @@ export interface MergeFlags {
   readonly memory?: number;
   readonly seed?: number;
   readonly shardSize?: number;
+}
+
+export interface TrainFlags {
+  readonly resume?: boolean;
+  readonly force?: boolean;
+  readonly threads?: number;
 }
 
 export interface SearchFlags {

@@ -115,6 +115,7 @@ export { type PlanModel, type PlanOptions, planMerge } from "./plan/plan-merge.t
 export { planCheckpoints } from "./plan-checkpoints.ts";
 export { modelsOf, parseRecipeDocuments, type RecipeDocuments } from "./recipe/documents.ts";
 export type { ModelReference } from "./recipe/model-reference.ts";
+export { readYaml } from "./recipe/plain-yaml.ts";
 export { parseRecipe, type Recipe, type RecipeContext } from "./recipe/recipe.ts";
 export { recipeYaml } from "./recipe/write-yaml.ts";
 export {

@@ -66,7 +66,9 @@ export function newAdapterFiles(adapter: NewAdapter): AdapterFiles {
   for (const [key, tensor] of adapter.shared ?? []) tensors.set(`base_model.${key}`, tensor);
   const fields = { ...commonFields, ...targetFields, ...method.files.fields };
   const config: Record<string, Json> = {};
-  for (const [name, field] of Object.entries(fields)) config[name] = field.default;
+  for (const [name, field] of Object.entries(fields)) {
+    if (name !== "runtime_config") config[name] = field.default; // PEFT never saves it
+  }
   for (const [option, field] of Object.entries(method.files.optionFields)) config[field] = options[option] as Json;
   Object.assign(
     config,
