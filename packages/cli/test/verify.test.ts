@@ -55,3 +55,15 @@ test("inspect of an export: operators, sizes by dtype and what providers can run
   expect(files[1].bytesByDType.uint8).toBeGreaterThan(files[1].bytesByDType.int64 ?? 0);
   expect(files[0].providers).toEqual({ missing: { cpu: [], wasm: [], webgpu: [] }, unknown: [] });
 });
+
+test("inspect of an export whose weights lie beside it: their file, or what is wrong with it", async () => {
+  const split = join(root, "split");
+  await exportFolder(model("base"), split, { dtypes: ["fp32"], verify: false, externalData: true });
+  const whole = await run("inspect", split);
+  expect(whole.stdout).toMatch(/^weights in +model\.onnx_data \(3\.4\d MB\)$/m);
+  rmSync(join(split, "onnx", "model.onnx_data"));
+  const { exitCode, stdout, stderr } = await run("inspect", split);
+  expect(exitCode).toBe(0);
+  expect(stdout).toMatch(/^input +input_ids/m);
+  expect(stderr).toContain('the weights lie in "model.onnx_data", which is not there');
+});

@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openCheckpoint } from "@loomweight/checkpoint/node";
 import { fixturesRoot } from "@loomweight/fixtures";
+import { initializer } from "@loomweight/graph";
 import { openOnnxFile, writeOnnxFile } from "@loomweight/graph/node";
-import { fromData, toFloat64 } from "@loomweight/tensor";
+import { fromData, toFloat64, zeros } from "@loomweight/tensor";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { exportFolder, verifyExport } from "../src/node/index.ts";
 
@@ -199,3 +200,16 @@ test("what is no export is refused", async () => {
   await expect(verifyExport(model("scribe-base"))).rejects.toMatchObject({ code: "MISSING_FILE" });
   await expect(verifyExport(join(root, "web", "config.json"))).rejects.toMatchObject({ code: "INVALID_PATH" });
 });
+
+test("float64 in a graph is a warning: pages with WebGPU have no kernel for it", async () => {
+  const path = await copied("double");
+  const file = join(path, "onnx", "model.onnx");
+  const { model: graph, close } = await openOnnxFile(file);
+  const initializers = new Map([...graph.graph.initializers, ["wide", initializer("wide", zeros([2], "float64"))]]);
+  await writeOnnxFile(`${file}.new`, { ...graph, graph: { ...graph.graph, initializers } }, {});
+  await close();
+  await rename(`${file}.new`, file);
+  const { files } = await verifyExport(path);
+  expect(files[0].findings.map(({ level, code }) => `${level} ${code}`)).toEqual(["warning FLOAT64"]);
+  expect(files[0].findings[0].message).toContain('"wide" is float64');
+}, 60_000);

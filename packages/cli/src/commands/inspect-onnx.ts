@@ -3,6 +3,7 @@ import { relative } from "node:path";
 import type { OnnxModel, ValueInfo } from "@loomweight/graph";
 import { type ExternalFile, externalFiles, openOnnxFile } from "@loomweight/graph/node";
 import { byteLengthOf, elementCount } from "@loomweight/tensor";
+import { LoomweightError } from "@loomweight/tensor/errors";
 import type { CommandContext } from "../context.ts";
 import { formatBytes, formatCount, plural } from "../output/format.ts";
 import { formatPairs, formatTable } from "../output/table.ts";
@@ -13,16 +14,17 @@ const shownWeights = 20;
 
 /** Says what ONNX files hold: inputs, outputs, operators, weights. */
 export async function inspectOnnx(
-  { report }: CommandContext,
+  context: CommandContext,
   all: boolean,
   path: string,
   files: readonly string[],
 ): Promise<void> {
+  const { report } = context;
   const described = [];
   for (const file of files) {
     const { model, close } = await openOnnxFile(file);
     try {
-      const external = await externalFiles(file, model);
+      const external = await filesBeside(context, file, model);
       described.push({ ...describeModel(model, relative(path, file) || file, (await stat(file)).size), external });
     } finally {
       await close();
@@ -32,6 +34,17 @@ export async function inspectOnnx(
   for (const [i, each] of described.entries()) {
     if (i > 0) report.result("");
     for (const line of modelLines(each, all, files.length === 1, report.style.bold)) report.result(line);
+  }
+}
+
+/** The files of external data; what is wrong with them is a warning: a graph can be looked at without its weights. */
+async function filesBeside({ report }: CommandContext, file: string, model: OnnxModel): Promise<ExternalFile[]> {
+  try {
+    return await externalFiles(file, model);
+  } catch (cause) {
+    if (!(cause instanceof LoomweightError)) throw cause;
+    report.warn(cause.message);
+    return [];
   }
 }
 

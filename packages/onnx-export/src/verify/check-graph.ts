@@ -1,6 +1,6 @@
-import { checkModel, type OnnxModel, type ValueInfo } from "@loomweight/graph";
+import { checkModel, type OnnxGraph, type OnnxModel, subgraphsOf, type ValueInfo } from "@loomweight/graph";
 import { LoomweightError } from "@loomweight/tensor";
-import { type Finding, fault } from "./finding.ts";
+import { caution, type Finding, fault } from "./finding.ts";
 
 /** Inputs whose dtype and rank every runtime of these models relies on. */
 const knownInputs: Readonly<Record<string, { dtypes: readonly string[]; rank: number; open: readonly number[] }>> = {
@@ -35,6 +35,11 @@ export function checkGraph(model: OnnxModel, { genai = false } = {}): Finding[] 
   const inputs = model.graph.inputs.filter(({ name }) => !initializers.has(name));
   for (const input of inputs) findings.push(...checkInput(input));
   findings.push(...checkCache(inputs, outputs, genai));
+  const double = genai ? undefined : float64In(model.graph);
+  if (double !== undefined) {
+    const who = "onnxruntime-web's build for WebGPU, which transformers.js runs in pages, has no kernel for it";
+    findings.push(caution("FLOAT64", `"${double}" is float64: ${who}, on WebAssembly either`));
+  }
   for (const { name, dtype } of outputs) {
     if (dtype === "bfloat16") {
       findings.push(fault("OUTPUT_DTYPE", `the output ${name} is bfloat16, which JavaScript cannot read`));
@@ -42,6 +47,23 @@ export function checkGraph(model: OnnxModel, { genai = false } = {}): Finding[] 
   }
   return findings;
 }
+
+/** Name of a weight, or of a node that casts, of float64. */
+function float64In({ initializers, nodes }: OnnxGraph): string | undefined {
+  for (const { name, dtype } of initializers.values()) if (dtype === "float64") return name;
+  for (const node of nodes) {
+    const { to } = node.attributes;
+    if (node.op === "Cast" && to?.type === "int" && Number(to.value) === onnxDouble) return node.name;
+    for (const body of subgraphsOf(node)) {
+      const found = float64In(body);
+      if (found !== undefined) return found;
+    }
+  }
+  return undefined;
+}
+
+/** ONNX's number for float64. */
+const onnxDouble = 11;
 
 function checkInput({ name, dtype, shape }: ValueInfo): Finding[] {
   const findings: Finding[] = [];
