@@ -60,7 +60,7 @@ export type { BoftOptions } from "./methods/boft.ts";
 export type { C3aOptions } from "./methods/c3a.ts";
 export type { DeftOptions } from "./methods/deft.ts";
 export type { DeloraOptions } from "./methods/delora.ts";
-export type { DoraOptions } from "./methods/dora.ts";
+export { type DoraOptions, factoredSquares } from "./methods/dora.ts";
 export type { FourierftOptions } from "./methods/fourierft.ts";
 export type { GraloraOptions } from "./methods/gralora.ts";
 export type { HiraOptions } from "./methods/hira.ts";

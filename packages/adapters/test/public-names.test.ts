@@ -28,6 +28,7 @@ test("the public names are these", () => {
     "dimSize",
     "dora",
     "elbow",
+    "factoredSquares",
     "foldAdapters",
     "foldedCheckpoint",
     "fourierft",

@@ -2,9 +2,10 @@ import { fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { expect, test } from "vitest";
 import { adapterContract, layerValues, numbers, testRandom } from "../../test/contract.ts";
 import { layerOf } from "../layer.ts";
-import { dora } from "./dora.ts";
+import { addLowRank } from "../low-rank.ts";
+import { dora, factoredSquares } from "./dora.ts";
 
-const plain = { rank: 2, alpha: 3, rankStabilized: false };
+const plain = { rank: 2, alpha: 3, rankStabilized: false, detachNorm: true };
 adapterContract(
   dora,
   [
@@ -127,4 +128,32 @@ test("a fresh adapter needs the layer's weight and says so", () => {
   const layer = layerOf("linear", [2, 2]);
   expect(() => dora.init(layer, plain, { random: testRandom() })).toThrow(LoomweightError);
   expect(numbers("w", [2]).shape).toEqual([2]);
+});
+
+adapterContract(dora, [
+  {
+    what: "linear [6, 4], the norm differentiated",
+    kind: "linear",
+    storedShape: [6, 4],
+    options: { ...plain, detachNorm: false },
+  },
+]);
+
+test("the norm by factors is that of the sum; a sum of zeros has none", () => {
+  for (const [out, inner, rank, scale] of [
+    [5, 9, 2, 0.7],
+    [4, 3, 6, -1.3],
+    [3, 8, 2, 0],
+  ]) {
+    const [w, a, b] = [numbers("w", [out, inner]), numbers("a", [rank, inner]), numbers("b", [out, rank])];
+    const found = factoredSquares(w, { A: a, B: b }, scale) as Tensor;
+    const whole = addLowRank(w, { A: a, B: b }, scale) as Tensor;
+    for (let i = 0; i < out; i++) {
+      let sum = 0;
+      for (let j = 0; j < inner; j++) sum += (whole.data as Float64Array)[i * inner + j] ** 2;
+      expect((found.data as Float64Array)[i]).toBeCloseTo(sum, 11);
+    }
+  }
+  const none = matrix([[0, 0]]);
+  expect([...((factoredSquares(none, { A: none, B: matrix([[0]]) }, 1) as Tensor).data as Float64Array)]).toEqual([0]);
 });

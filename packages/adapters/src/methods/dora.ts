@@ -1,5 +1,19 @@
-import { add, div, max, mul, reduceSum, reshape, sqrt, stopGradient, sub, type Value } from "@loomweight/graph";
-import { LoomweightError, type OptionValues, type Tensor } from "@loomweight/tensor";
+import {
+  add,
+  div,
+  matMul,
+  max,
+  mul,
+  reduceSum,
+  reduceSumSquare,
+  reshape,
+  sqrt,
+  stopGradient,
+  sub,
+  transpose,
+  type Value,
+} from "@loomweight/graph";
+import { boolean, LoomweightError, type OptionValues, type Tensor } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
 import {
@@ -16,10 +30,16 @@ import { checkInitialisation, loraFields, lowRankFields, lowRankSuffixes } from 
 /** Norms below this count as this: a row of zeros stays zero instead of becoming NaN. */
 const smallestNorm = 1e-12;
 
+const options = {
+  ...lowRankOptions,
+  detachNorm: boolean(true, "training takes the norm as a constant (§4.3 of the paper); files do not hold it"),
+};
+
 /**
  * DoRA: V = W + s · B A [out, in]; W′[o, :] = magnitude[o] · V[o, :] / ‖V[o, :]‖₂. The bias is not scaled. An embedding
  * is [in, out] = [tokens, width], so its norm runs over the vocabulary for each dimension.
  * Source: Liu et al. 2024, arXiv:2402.09353, §4; formulas as PEFT computes them (the paper's columns are rows here).
+ * In graphs the norm comes from the factors (arXiv:2603.22276): no [out, in] matrix is formed.
  * Differs: norms are clamped at 1e-12 (PEFT divides by zero); float64 throughout, one rounding.
  */
 export const dora = defineAdapter({
@@ -27,7 +47,7 @@ export const dora = defineAdapter({
   source: "arXiv:2402.09353",
   scope: "layer",
   kinds: ["linear", "transposedLinear", "embedding", "convolution"],
-  options: lowRankOptions,
+  options,
   params: (_layer, options) => ({ ...lowRankShapes(options), magnitude: ["out"] }),
   init: (layer, options, context) => ({
     ...lowRankInit(layer, options, context), // B A = 0, so V = W
@@ -35,8 +55,8 @@ export const dora = defineAdapter({
   }),
   apply: (layer, { A, B, magnitude }, x, options) => {
     const scale = lowRankScale(options);
-    // The norm is a constant in training, as the paper (§4.3) and PEFT have it.
-    const norm = stopGradient(squaresToNorm(squaresOf(addLowRank(layer.base, { A, B }, scale))));
+    const exact = squaresToNorm(factoredSquares(layer.base, { A, B }, scale));
+    const norm = options.detachNorm ? stopGradient(exact) : exact;
     const gain = div(reshape(magnitude, [layer.out, 1]), norm);
     const own = layer.operation(x, layer.storedWeight);
     const update = mul(lowRankForward(layer, { A, B }, x, options), scale);
@@ -88,6 +108,24 @@ export const dora = defineAdapter({
 
 /** Options of `dora`, checked. */
 export type DoraOptions = OptionValues<typeof dora.options>;
+
+/**
+ * ‖W + s · B A‖² by rows, [out, 1], from products no larger than the factors: with U = W Aᵀ [out, rank] and G = A Aᵀ
+ * [rank, rank] it is Σ W² + 2 s Σ B ∘ U + s² Σ (B G) ∘ B, not below 0. Where B A cancels W to less than 1e-8 of it (in
+ * float64; 3e-4 in float32) no digit is right. Chen et al. 2026, arXiv:2603.22276.
+ */
+export function factoredSquares(
+  weight: Value,
+  { A, B }: { readonly A: Value; readonly B: Value },
+  scale: number,
+): Value {
+  const squares = reduceSumSquare(weight, [1], true);
+  if (scale === 0) return squares;
+  const along = transpose(A, [1, 0]);
+  const cross = reduceSum(mul(B, matMul(weight, along)), [1], true);
+  const gram = reduceSum(mul(matMul(B, matMul(A, along)), B), [1], true);
+  return max(add(squares, add(mul(cross, 2 * scale), mul(gram, scale * scale))), 0);
+}
 
 /** Σ over `in` of v², [out, 1]. */
 function squaresOf(v: Value): Value {
