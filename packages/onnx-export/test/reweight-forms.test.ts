@@ -5,8 +5,8 @@ import { openCheckpoint } from "@loomweight/checkpoint/node";
 import { fixtureArea } from "@loomweight/fixtures";
 import { encodeOnnx, initializer, int, type OnnxModel, type OnnxNode, onnxNode } from "@loomweight/graph";
 import { openOnnxFile, openSession } from "@loomweight/graph/node";
-import { quantizeDynamic, quantizeModelBnb4, quantizeWeightOnly } from "@loomweight/quant";
-import { fromData, type Tensor } from "@loomweight/tensor";
+import { quantizeBlocks, quantizeDynamic, quantizeModelBnb4, quantizeWeightOnly } from "@loomweight/quant";
+import { fromData, reshape, type Tensor, transpose } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
 import { reweightModel } from "../src/index.ts";
 import { exportFolder, reweightFolder } from "../src/node/index.ts";
@@ -120,6 +120,44 @@ async function withTensors<T>(
     await checkpoint.close();
   }
 }
+
+test("a table of codes packed in bytes, by names and by values; rows in GPTQ's order are refused", async () => {
+  const name = "model.embed_tokens.weight";
+  const table = (seed: number) =>
+    fromData(
+      "float32",
+      Float32Array.from({ length: 640 }, (_, i) => Math.sin(seed * i)),
+      [20, 32],
+    );
+  const coded = (weight: Tensor) =>
+    quantizeBlocks(transpose(weight), { bits: 4, blockSize: 16, symmetric: true }, name);
+  const { packed, scales } = coded(table(1.3));
+  const attributes = { bits: int(4), block_size: int(16), gather_axis: int(0), quantize_axis: int(1) };
+  const gathered = onnxNode("GatherBlockQuantized", [`${name}_Q4`, "x", `${name}_scales`], ["y"], {
+    domain: "com.microsoft",
+    attributes,
+  });
+  const parts = { [`${name}_Q4`]: reshape(packed, [20, 16]), [`${name}_scales`]: reshape(scales, [20, 2]) };
+  const graph = smallGraph([gathered], parts);
+  await withTensors({ [name]: table(1.3) }, async (base) => {
+    await withTensors({ [name]: table(2.7) }, async (checkpoint) => {
+      for (const options of [{}, { base }]) {
+        const { model } = await reweightModel(graph, checkpoint, options);
+        const made = (await model.graph.initializers.get(`${name}_Q4`)?.data.read()) as Tensor;
+        expect(made.shape).toEqual([20, 16]);
+        expect(Array.from(made.data as Uint8Array)).toEqual(Array.from(coded(table(2.7)).packed.data as Uint8Array));
+      }
+      const ordered = onnxNode("MatMulNBits", ["x", `${name}_Q4`, `${name}_scales`, "", "order"], ["y"], {
+        domain: "com.microsoft",
+        name: "product",
+      });
+      const order = { order: fromData("int32", new Int32Array(32), [32]) };
+      await expect(reweightModel(smallGraph([ordered], { ...parts, ...order }), checkpoint)).rejects.toThrow(
+        /node "product".*rows in another order \(g_idx\)/,
+      );
+    });
+  });
+});
 
 describe("what names alone may say", () => {
   const ones = vector(Array.from({ length: 20 }, (_, i) => 1 + i / 10));

@@ -59,20 +59,26 @@ export function floatForm({ name, dtype, shape, data }: Initializer): WeightForm
 /** Inputs of MatMulNBits: B [N, blocks, bytes], scales, zero points?. */
 export function matMulNBitsForm(graph: OnnxGraph, node: OnnxNode): WeightForm {
   const [, b, s, z = "", order = ""] = node.inputs;
-  const [codes, scales, zeros] = [
-    initializerOf(graph, b, node),
-    initializerOf(graph, s, node),
-    graph.initializers.get(z),
-  ];
-  const K = intOf(node, "K", 0);
-  const N = intOf(node, "N", 0);
-  const bits = intOf(node, "bits", 4);
-  const blockSize = intOf(node, "block_size", 32);
-  if (order !== "" || (bits !== 2 && bits !== 4 && bits !== 8) || (zeros !== undefined && zeros.dtype !== "uint8")) {
-    throw unsupported(
-      node,
-      order === "" ? `${bits} bits, zero points of ${zeros?.dtype}` : "rows in another order (g_idx)",
-    );
+  if (order !== "") throw unsupported(node, "rows in another order (g_idx)");
+  const parts = {
+    codes: initializerOf(graph, b, node),
+    scales: initializerOf(graph, s, node),
+    zeros: graph.initializers.get(z),
+  };
+  const sizes = { K: intOf(node, "K", 0), N: intOf(node, "N", 0) };
+  const coding = { bits: intOf(node, "bits", 4), blockSize: intOf(node, "block_size", 32) };
+  return packedBlocksForm(node, parts, { ...sizes, ...coding, shape: [sizes.K, sizes.N] });
+}
+
+/** Codes of 2, 4 or 8 bits, N rows of K in blocks along K, lowest bits first; the float form is [K, N] or [N, K]. */
+function packedBlocksForm(
+  node: OnnxNode,
+  { codes, scales, zeros }: { codes: Initializer; scales: Initializer; zeros: Initializer | undefined },
+  options: { K: number; N: number; bits: number; blockSize: number; shape: readonly [number, number] },
+): WeightForm {
+  const { K, N, bits, blockSize, shape } = options;
+  if ((bits !== 2 && bits !== 4 && bits !== 8) || (zeros !== undefined && zeros.dtype !== "uint8")) {
+    throw unsupported(node, `${bits} bits, zero points of ${zeros?.dtype}`);
   }
   const blocks = Math.ceil(K / blockSize);
   const blob = (blockSize * bits) / 8;
@@ -80,6 +86,7 @@ export function matMulNBitsForm(graph: OnnxGraph, node: OnnxNode): WeightForm {
   if (elementCount(codes.shape) !== N * blocks * blob || elementCount(scales.shape) !== N * blocks) {
     throw unsupported(node, `codes [${codes.shape}] and scales [${scales.shape}] for [${K},${N}]`);
   }
+  const rowsFirst = shape[0] === N && shape[1] === K && node.op !== "MatMulNBits";
   const mask = 2 ** bits - 1;
   const perByte = 8 / bits;
   const code = (bytes: Uint8Array, start: number, at: number) =>
@@ -87,15 +94,16 @@ export function matMulNBitsForm(graph: OnnxGraph, node: OnnxNode): WeightForm {
   return {
     description: `${bits} bits in blocks of ${blockSize}${zeros === undefined ? "" : ", with zero points"}`,
     dtype: scales.dtype === "float16" ? "float16" : "float32",
-    shape: [K, N],
+    shape,
     exact: false,
-    parts: [b, s, ...(zeros === undefined ? [] : [z])],
+    parts: [codes.name, scales.name, ...(zeros === undefined ? [] : [zeros.name])],
     async open() {
       const bytes = await codesOf(codes.data);
       const steps = await floatsOf(scales.data);
       const offsets = zeros && (await codesOf(zeros.data));
       return (index) => {
-        const [k, n] = [Math.floor(index / N), index % N];
+        const [first, second] = [Math.floor(index / shape[1]), index % shape[1]];
+        const [k, n] = rowsFirst ? [second, first] : [first, second];
         const block = Math.floor(k / blockSize);
         const zero = offsets === undefined ? 2 ** (bits - 1) : code(offsets as Uint8Array, n * zeroBytes, block);
         const at = n * blocks + block;
@@ -103,7 +111,8 @@ export function matMulNBitsForm(graph: OnnxGraph, node: OnnxNode): WeightForm {
       };
     },
     encode(weight) {
-      const made = quantizeBlocks(weight, { bits, blockSize, symmetric: zeros === undefined }, b);
+      const matrix = rowsFirst ? turn(weight) : weight;
+      const made = quantizeBlocks(matrix, { bits, blockSize, symmetric: zeros === undefined }, codes.name);
       const coded = [reshape(made.packed, codes.shape), reshape(cast(made.scales, scales.dtype), scales.shape)];
       return zeros === undefined ? coded : [...coded, reshape(made.zeroPoints as Tensor, zeros.shape)];
     },
@@ -141,7 +150,10 @@ export function bnb4Form(graph: OnnxGraph, node: OnnxNode): WeightForm {
   };
 }
 
-/** Tables of GatherBlockQuantized: 4-bit codes in the table's shape, blocks along one axis. */
+/**
+ * Tables of GatherBlockQuantized: 4-bit codes in the table's shape, blocks along one axis; or packed in bytes, as
+ * MatMulNBits has them.
+ */
 export function gatherBlockForm(graph: OnnxGraph, node: OnnxNode): WeightForm {
   const [d, , s, z = ""] = node.inputs;
   const [codes, scales, zeros] = [
@@ -152,6 +164,19 @@ export function gatherBlockForm(graph: OnnxGraph, node: OnnxNode): WeightForm {
   const given = intOf(node, "quantize_axis", 1);
   const axis = given < 0 ? given + codes.shape.length : given;
   const blockSize = intOf(node, "block_size", 128);
+  if (codes.dtype === "uint8") {
+    const bits = intOf(node, "bits", 4);
+    const [rows, bytes] = codes.shape;
+    const width = (bytes * 8) / bits;
+    if (codes.shape.length !== 2 || axis !== 1 || width % blockSize !== 0) {
+      throw unsupported(node, `packed codes [${codes.shape}] in blocks of ${blockSize} along axis ${axis}`);
+    }
+    return packedBlocksForm(
+      node,
+      { codes, scales, zeros },
+      { K: width, N: rows, bits, blockSize, shape: [rows, width] },
+    );
+  }
   if (codes.dtype !== (zeros === undefined ? "int4" : "uint4")) {
     throw unsupported(node, `a table of ${codes.dtype}${zeros === undefined ? " without" : " with"} zero points`);
   }

@@ -1,6 +1,6 @@
 import type { Checkpoint, TensorInfo } from "@loomweight/checkpoint";
 import { elementCount } from "@loomweight/tensor";
-import { agreement, isTableOrHead, type ModulePath, outerBias, packedPaths, pathOfName } from "./names.ts";
+import { agreement, isTableOrHead, type ModulePath, outerBias, packedPaths, packOf, pathOfName } from "./names.ts";
 import { type Recipe, rowCount, sameShape } from "./recipe.ts";
 import type { WeightSlot } from "./slots.ts";
 
@@ -38,7 +38,7 @@ export function indexNames(checkpoint: Checkpoint): NameIndex {
 
 /**
  * The recipes that names and shapes allow for a weight, likeliest first: a tensor of its name or scope (as it is,
- * transposed, with other axes of 1), or the parts of a packed one below each other.
+ * transposed, with other axes of 1), the parts of a packed one below each other, or a part of a packed tensor.
  */
 export function recipesByName(slot: WeightSlot, names: NameIndex): Recipe[] {
   const single = names.find(slot.paths).flatMap((info) => wholeRecipes(slot, info));
@@ -50,6 +50,12 @@ export function recipesByName(slot: WeightSlot, names: NameIndex): Recipe[] {
       const recipe = joinedRecipe(slot, infos.flat());
       if (recipe !== undefined) return [recipe];
     }
+  }
+  for (const path of slot.paths) {
+    const pack = packOf(path);
+    const [info, ...others] = pack === undefined ? [] : names.find([pack.path]);
+    const recipe = info === undefined || others.length > 0 ? undefined : cutRecipe(slot, info, pack?.fromEnd);
+    if (recipe !== undefined) return [recipe];
   }
   const outer = names.find(slot.paths.flatMap((path) => outerBias(path) ?? []));
   const tied = slot.paths.some(isTableOrHead) && names.tied.length === 1 ? names.tied : [];
@@ -86,4 +92,21 @@ export function joinedRecipe(slot: WeightSlot, infos: readonly TensorInfo[]): Re
   if (slot.inOut && sameShape(wanted, [width, height])) return { ...plain, transpose: true };
   if (sameShape(wanted, lying)) return { ...plain, transpose: false };
   return sameShape(wanted, [width, height]) ? { ...plain, transpose: true } : undefined;
+}
+
+/** Rows of a packed tensor [rows, width] as a product reads them, [width, height]; or as they lie. */
+function cutRecipe(slot: WeightSlot, { name, shape }: TensorInfo, fromEnd: number | undefined): Recipe | undefined {
+  const width = elementCount(shape.slice(1));
+  const wanted = slot.form.shape;
+  const height = elementCount(wanted) / width;
+  const start = fromEnd === undefined ? 0 : shape[0] - fromEnd * height;
+  if (!Number.isInteger(height) || start < 0 || start + height > shape[0] || height === shape[0]) return undefined;
+  const transpose = shape.length === 2 && slot.inOut;
+  if (
+    shape.length > 2 ||
+    !sameShape(wanted, shape.length === 1 ? [height] : transpose ? [width, height] : [height, width])
+  )
+    return undefined;
+  const rows = [{ tensor: name, start, count: height }];
+  return { rows, width, transpose, scale: 1, offset: 0, shape: wanted };
 }

@@ -154,7 +154,7 @@ function cosine(a: Float32Array, b: Float32Array): number {
 
 /**
  * The recipes whose result on the base checkpoint is the weight as it stands in the graph: whole tensors, tensors
- * below each other (packed q, k and v), and where it holds floats runs of rows from anywhere. Several are equal copies.
+ * below each other (packed q, k and v), a part of a packed one, and where it holds floats runs of rows from anywhere. Several are equal copies.
  */
 export async function recipesByValue(slot: WeightSlot, index: ValueIndex): Promise<Recipe[]> {
   const valueAt = await slot.form.open();
@@ -168,7 +168,9 @@ export async function recipesByValue(slot: WeightSlot, index: ValueIndex): Promi
     if (found.length > 0) return found;
   }
   for (const view of viewsOf(slot, valueAt)) {
-    const joined = (await joinedTensors(slot, view, index)) ?? (await scatteredRows(slot, view, index));
+    const joined =
+      (await joinedTensors(slot, view, index)) ??
+      (slot.form.exact ? await scatteredRows(slot, view, index) : await cutOf(slot, view, index));
     if (joined !== undefined) return [joined];
   }
   return [];
@@ -181,28 +183,32 @@ export async function checkRecipe(slot: WeightSlot, recipe: Recipe, index: Value
   const { width, transpose } = recipe;
   const value = (row: number, column: number) => valueAt(transpose ? column * height + row : row * width + column);
   let [at, match]: [number, Agreement | undefined] = [0, undefined];
-  for (const { tensor, count } of recipe.rows) {
+  for (const { tensor, start, count } of recipe.rows) {
     const info = index.checkpoint.tensors.get(tensor);
     if (info === undefined) return undefined;
-    match = await tensorAt(slot, { height, width, transpose, value }, at, info, index);
+    match = await tensorAt(slot, { height, width, transpose, value }, at, info, index, { start, count });
     if (match === undefined) return undefined;
     at += count;
   }
   return match && { ...recipe, ...match };
 }
 
-/** Whether the rows of a view from `start` on are a whole tensor: some of its rows, or a vector's elements. */
+/**
+ * Whether the rows of a view from `start` on are a whole tensor, or the given rows of one: some of its rows are compared,
+ * or a vector's elements.
+ */
 async function tensorAt(
   slot: WeightSlot,
   view: View,
   start: number,
   info: TensorInfo,
   index: ValueIndex,
+  part: { readonly start: number; readonly count: number } = { start: 0, count: rowCount(info.shape, view.width) },
 ): Promise<Agreement | undefined> {
   const { width } = view;
-  const rows = rowCount(info.shape, width);
+  const rows = part.count;
   if (start + rows > view.height) return undefined;
-  if (width === 1) {
+  if (width === 1 && part.start === 0 && rows === rowCount(info.shape, 1)) {
     const places = sampleColumns(rows);
     const base = await index.row(info, rows, 0);
     return agree(
@@ -215,7 +221,7 @@ async function tensorAt(
   const found: number[] = [];
   const base: number[] = [];
   for (const row of new Set([0, Math.floor(rows / 3), Math.floor(rows / 2), rows - 1])) {
-    base.push(...(await index.row(info, width, row)));
+    base.push(...(await index.row(info, width, part.start + row)));
     for (const column of columns) found.push(view.value(start + row, column));
     if (row === 0 && slot.form.exact && agree(slot, Float32Array.from(found), Float32Array.from(base)) === undefined) {
       return undefined;
@@ -243,6 +249,27 @@ async function joinedTensors(slot: WeightSlot, view: View, index: ValueIndex): P
     at += best.count;
   }
   return match && recipeOf(slot, view, rows, match);
+}
+
+/**
+ * A quantized weight that is a run of rows of one tensor: of a packed one, whose parts are equally long or end it as k
+ * and v do. Where that is elsewhere the weight stays unfound.
+ */
+async function cutOf(slot: WeightSlot, view: View, index: ValueIndex): Promise<Recipe | undefined> {
+  const { height, width } = view;
+  if (width < 2) return undefined;
+  const found: Recipe[] = [];
+  for (const info of index.byWidth.get(width) ?? []) {
+    const rows = rowCount(info.shape, width);
+    if (rows <= height || !slot.paths.some(({ kind }) => kind === "" || info.name.endsWith(`.${kind}`))) continue;
+    for (const start of new Set([0, height, 2 * height, rows - 2 * height, rows - height])) {
+      if (start < 0 || start + height > rows) continue;
+      const part = { start, count: height };
+      const match = await tensorAt(slot, view, 0, info, index, part);
+      if (match !== undefined) found.push(recipeOf(slot, view, [{ tensor: info.name, ...part }], match));
+    }
+  }
+  return found.length === 1 ? found[0] : undefined;
 }
 
 /** Each row found by its values among the rows of all tensors: slices, and rows in another order. */

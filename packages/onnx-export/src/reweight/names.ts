@@ -84,6 +84,23 @@ export function packedPaths({ modules, kind }: ModulePath): ModulePath[][] {
   return found[1].map((parts) => parts.map((part) => ({ modules: [...modules.slice(0, -1), part], kind })));
 }
 
+/** Where a part of a packed tensor lies in it, by the part's name: from its beginning, or so many of its length from its end. */
+const cuts: Readonly<Record<string, readonly [pack: string, fromEnd: number | undefined]>> = {
+  gate_proj: ["gate_up_proj", undefined],
+  up_proj: ["gate_up_proj", 1],
+  q_proj: ["qkv_proj", undefined],
+  k_proj: ["qkv_proj", 2],
+  v_proj: ["qkv_proj", 1],
+};
+
+/** The packed tensor that a weight of this path may be a part of, and how many of the part's length it begins before the end. */
+export function packOf({ modules, kind }: ModulePath): { path: ModulePath; fromEnd: number | undefined } | undefined {
+  const last = modules.at(-1) ?? "";
+  if (!Object.hasOwn(cuts, last)) return undefined;
+  const [pack, fromEnd] = cuts[last];
+  return { path: { modules: [...modules.slice(0, -1), pack], kind }, fromEnd };
+}
+
 const heads = /^(lm_head|embed_out|decoder|output_projection)$/;
 const tables = /^(embed_tokens|wte|word_embeddings|embed_in|shared|embedding)$/;
 

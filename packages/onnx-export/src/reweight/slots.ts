@@ -54,8 +54,10 @@ export async function findSlots(graph: OnnxGraph): Promise<WeightSlot[]> {
   for (const node of nodes) {
     if (node.op === "MatMulNBits") add(matMulNBitsForm(graph, node), node);
     else if (node.op === "MatMulBnb4") add(bnb4Form(graph, node), node);
-    else if (node.op === "GatherBlockQuantized") add(gatherBlockForm(graph, node), node);
-    else if (node.op === "DequantizeLinear" && graph.initializers.has(node.inputs[0])) {
+    else if (node.op === "GatherBlockQuantized") {
+      // a table tied to a quantized head: the product's codes in another shape, coded once
+      if (!sharesCodes(graph, nodes, node, readersOf)) add(gatherBlockForm(graph, node), node);
+    } else if (node.op === "DequantizeLinear" && graph.initializers.has(node.inputs[0])) {
       add(dequantizeLinearForm(graph, node, settings), node);
     } else if (node.op === "MatMulInteger" || node.op === "ConvInteger") {
       const parts = integerParts(graph, node, readersOf);
@@ -134,6 +136,20 @@ function slotOf(form: WeightForm, readersOf: (value: string) => readonly Reader[
     inOut: orders.has("in out"),
     ordered: orders.size === 1,
   };
+}
+
+/** Whether a table is the codes of a MatMulNBits, reshaped. */
+function sharesCodes(
+  graph: OnnxGraph,
+  nodes: readonly OnnxNode[],
+  { inputs: [table] }: OnnxNode,
+  readersOf: (value: string) => readonly Reader[],
+): boolean {
+  const shaped = nodes.find(({ op, outputs }) => op === "Reshape" && outputs[0] === table);
+  const codes = shaped?.inputs[0] ?? "";
+  return (
+    graph.initializers.has(codes) && readersOf(codes).some(({ node, at }) => node.op === "MatMulNBits" && at === 1)
+  );
 }
 
 type AxisOrder = "in out" | "out in";
