@@ -1,13 +1,13 @@
 import { evaluateTrace, type ImportedModel, instantiate, parametersOf, pruneUnused } from "@loomweight/graph";
-import { cast, LoomweightError, type Tensor } from "@loomweight/tensor";
+import { cast, contiguousData, fromData, isFloat, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { layerMatrix } from "./layer-in-graph.ts";
 import type { LayerSite } from "./layers.ts";
 
 /** The weight of a layer [out, in] as numbers, dequantized where it is stored as codes. float32, or float64 in a float64 graph. */
 export async function weightTensor(imported: ImportedModel, site: LayerSite): Promise<Tensor> {
+  if (site.form === "MatMulNBits") return dequantized(imported, site);
   const { graph } = imported.model;
-  const needed =
-    site.form === "MatMulNBits" ? site.node.inputs.slice(1, 4).filter((name) => name !== "") : [site.weight];
+  const needed = [site.weight];
   const outputs = needed.map((name) => ({ name, dtype: undefined, shape: undefined }));
   const part = pruneUnused({ ...graph, inputs: [], outputs });
   const instance = instantiate({ ...imported, inputs: [], outputs, model: { ...imported.model, graph: part } });
@@ -25,4 +25,50 @@ export async function weightTensor(imported: ImportedModel, site: LayerSite): Pr
     tensor: site.stored,
     found: weight.dtype,
   });
+}
+
+/** scale · (code − zero point) of blocks along `in`; codes [out, blocks, bytes], the lower half of a byte first. */
+async function dequantized({ model }: ImportedModel, { layer, node }: LayerSite): Promise<Tensor<"float32">> {
+  const attribute = (name: string) => {
+    const found = node.attributes[name];
+    return found?.type === "int" ? Number(found.value) : 0;
+  };
+  const bits = attribute("bits") || 4;
+  const block = attribute("block_size");
+  if ((bits !== 4 && bits !== 8) || (node.inputs[4] ?? "") !== "") {
+    throw new LoomweightError({
+      code: "UNSUPPORTED_LAYER",
+      problem: "the numbers of this quantized weight cannot be read",
+      node: node.name,
+      expected: "4 or 8 bits without g_idx",
+      fix: "Use a method that does not start from the weight, such as lora.",
+    });
+  }
+  const read = async (name: string | undefined) => {
+    const found = name === undefined || name === "" ? undefined : await model.graph.initializers.get(name)?.data.read();
+    return found === undefined ? undefined : contiguousData(isFloat(found.dtype) ? cast(found, "float32") : found);
+  };
+  const codes = (await read(node.inputs[1])) as Uint8Array;
+  const scales = (await read(node.inputs[2])) as Float32Array;
+  const zeros = (await read(node.inputs[3])) as Uint8Array | Float32Array | undefined;
+  const blocks = Math.ceil(layer.in / block);
+  const bytes = (block * bits) / 8;
+  const zeroRow = bits === 8 ? blocks : Math.ceil(blocks / 2);
+  const nibble = (data: Uint8Array, byte: number, index: number) => (data[byte] >> (index % 2 === 0 ? 0 : 4)) & 15;
+  const out = new Float32Array(layer.out * layer.in);
+  for (let row = 0; row < layer.out; row++) {
+    for (let at = 0; at < layer.in; at++) {
+      const b = Math.floor(at / block);
+      const k = at % block;
+      const start = (row * blocks + b) * bytes;
+      const code = bits === 8 ? codes[start + k] : nibble(codes, start + (k >> 1), k);
+      let zero = 2 ** (bits - 1);
+      if (zeros instanceof Float32Array) zero = zeros[row * blocks + b];
+      else if (zeros !== undefined) {
+        zero = bits === 8 ? zeros[row * zeroRow + b] : nibble(zeros, row * zeroRow + (b >> 1), b);
+      }
+      out[row * layer.in + at] = scales[row * blocks + b] * (code - zero);
+    }
+  }
+  return fromData("float32", out, [layer.out, layer.in]);
 }
