@@ -74,9 +74,11 @@ test("the public names are these", () => {
     "attach",
     "attachBlocks",
     "attachedFiles",
+    "blockAdapterFiles",
     "findBlock",
     "findLayers",
     "linearTargets",
+    "readBlockAdapter",
   ]);
   expect(Object.keys(trainNames).sort()).toEqual([
     "blockCheckpoints",

@@ -24,6 +24,7 @@ import { adaptFormer } from "../methods/adaptformer.ts";
 import { hyperformer } from "../methods/hyperformer.ts";
 import { tauGate } from "../methods/taugate.ts";
 import { vlAdapter } from "../methods/vl-adapter.ts";
+import { blockAdapterFiles, readBlockAdapter } from "./block-files.ts";
 import { attachBlocks, type BlockAttachment, findBlock } from "./blocks.ts";
 
 const [width, hidden] = [6, 10];
@@ -181,4 +182,32 @@ test("sites by the names of their values; what does not fit is named", async () 
     attachBlocks(model, { method: adaptFormer, sites: [{ path: "m", input: "nowhere", output: "y" }] }),
   ).rejects.toThrow(/nowhere/);
   expect(() => attachment.instantiate({ adapter: { "mine.dwon": full([1], 0) } })).toThrow(/mine\.down/);
+});
+
+test("files hold method, options, sites and tensors; what does not fit is refused", async () => {
+  const attachment = await attachBlocks(model, {
+    method: adaptFormer,
+    options: { bottleneck: 3, scale: 0.5 },
+    sites: ["blocks.0.mlp", "blocks.1.mlp"],
+  });
+  const adapter = moved(attachment);
+  const files = blockAdapterFiles(attachment, adapter);
+  const read = await readBlockAdapter(files);
+  const again = await attachBlocks(model, read);
+  expect(largest(await run(again), await run(attachment, adapter))).toBe(0);
+  expect(blockAdapterFiles(again)).toEqual(files);
+  const config = JSON.parse(files.config);
+  const changed = (change: object) => readBlockAdapter({ ...files, config: JSON.stringify({ ...config, ...change }) });
+  await expect(changed({ adapter_type: "adapterformer" })).rejects.toThrow(/adaptformer/);
+  await expect(changed({ options: { ...config.options, bottleneck: 0 } })).rejects.toThrow(/bottleneck/);
+  await expect(changed({ options: { ...config.options, bottlneck: 3 } })).rejects.toThrow(/bottleneck/);
+  await expect(changed({ sites: [] })).rejects.toThrow(/sites/);
+  await expect(attachBlocks(model, await changed({ options: { ...config.options, bottleneck: 4 } }))).rejects.toThrow(
+    /\[4,6\]/,
+  );
+  await expect(attachBlocks(model, await changed({ sites: config.sites.slice(0, 1) }))).rejects.toThrow(
+    /blocks\.1\.mlp/,
+  );
+  const bad = { ...adapter, "blocks.0.mlp.upBias": full([width], Number.NaN) };
+  await expect(readBlockAdapter(blockAdapterFiles(attachment, bad))).rejects.toThrow(/NaN/);
 });

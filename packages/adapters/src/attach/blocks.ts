@@ -41,6 +41,8 @@ export interface BlockAdapterSpec {
   readonly options?: Readonly<Record<string, unknown>>;
   /** Modules in order: by path, found by the scopes of the node names, or by the names of the values around them. */
   readonly sites: readonly (string | BlockSite)[];
+  /** First values instead of fresh ones, every parameter by its name among the attachment's: those of a file. */
+  readonly parameters?: Readonly<Record<string, Tensor>>;
   /** Keys the fresh parameters. Default 0. */
   readonly seed?: number;
   /** Statistics of a site's inputs, by path, for methods that start from them. */
@@ -57,6 +59,9 @@ export interface BlockInstanceOptions extends Omit<InstantiateOptions, "change">
 /** A method of block scope put on a graph. */
 export interface BlockAttachment {
   readonly model: ImportedModel;
+  // biome-ignore lint/suspicious/noExplicitAny: options and parameters of a method are its own affair
+  readonly method: BlockMethod<any, any>;
+  readonly options: Readonly<Record<string, unknown>>;
   readonly sites: readonly (BlockShape & BlockSite)[];
   /** First values of what is trained: "<path>.<parameter>", and "shared.<parameter>" of what all sites share. */
   readonly parameters: Readonly<Record<string, Tensor>>;
@@ -90,12 +95,36 @@ export async function attachBlocks(model: OnnxModel | ImportedModel, spec: Block
   }
   const shared = method.initShared?.(sites, options, adapterRandom(seed, "shared")) ?? {};
   for (const [name, tensor] of Object.entries(shared)) parameters[`shared.${name}`] = tensor as Tensor;
+  if (spec.parameters !== undefined) takeValues(parameters, spec.parameters);
   return {
     model: imported,
+    method,
+    options,
     sites,
     parameters,
     instantiate: (given = {}) => instantiateBlocks({ imported, method, options, sites, parameters }, given),
   };
+}
+
+/** Replaces first values by given ones, which have to be all of them and of their shapes. */
+function takeValues(parameters: Record<string, Tensor>, given: Readonly<Record<string, Tensor>>): void {
+  for (const name of Object.keys(given)) {
+    if (Object.hasOwn(parameters, name)) continue;
+    throw unknownName({ kind: "parameter", name, known: Object.keys(parameters), code: "UNKNOWN_TENSOR" });
+  }
+  for (const [name, { shape }] of Object.entries(parameters)) {
+    const tensor = given[name];
+    if (tensor === undefined || tensor.shape.join() !== shape.join()) {
+      throw new LoomweightError({
+        code: tensor === undefined ? "MISSING_TENSOR" : "SHAPE_MISMATCH",
+        problem: "the adapter's tensors do not fit its options and the graph",
+        tensor: name,
+        expected: `[${shape}]`,
+        found: tensor === undefined ? "nothing" : `[${tensor.shape}]`,
+      });
+    }
+    parameters[name] = tensor;
+  }
 }
 
 interface Attached {

@@ -8,6 +8,7 @@ export {
   attach,
   type SavedTensor,
 } from "./attach.ts";
+export { blockAdapterFiles, readBlockAdapter } from "./block-files.ts";
 export {
   attachBlocks,
   type BlockAdapterSpec,
