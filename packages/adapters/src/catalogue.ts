@@ -1,5 +1,7 @@
 // Written by `pnpm gen` from the files in methods/.
 import type { AdapterMethod } from "./define.ts";
+import { adalora } from "./methods/adalora.ts";
+import { bdlora } from "./methods/bdlora.ts";
 import { beft } from "./methods/beft.ts";
 import { boft } from "./methods/boft.ts";
 import { c3a } from "./methods/c3a.ts";
@@ -12,6 +14,8 @@ import { hira } from "./methods/hira.ts";
 import { hra } from "./methods/hra.ts";
 import { hydra } from "./methods/hydra.ts";
 import { ia3 } from "./methods/ia3.ts";
+import { kasa } from "./methods/kasa.ts";
+import { lnTuning } from "./methods/ln-tuning.ts";
 import { loha } from "./methods/loha.ts";
 import { lokr } from "./methods/lokr.ts";
 import { lora } from "./methods/lora.ts";
@@ -19,15 +23,24 @@ import { miss } from "./methods/miss.ts";
 import { oft } from "./methods/oft.ts";
 import { osf } from "./methods/osf.ts";
 import { peanut } from "./methods/peanut.ts";
+import { pvera } from "./methods/pvera.ts";
+import { randlora } from "./methods/randlora.ts";
 import { road } from "./methods/road.ts";
 import { shira } from "./methods/shira.ts";
 import { supertuning } from "./methods/supertuning.ts";
 import { tera } from "./methods/tera.ts";
+import { tinylora } from "./methods/tinylora.ts";
 import { tlora } from "./methods/tlora.ts";
+import { trainableTokens } from "./methods/trainable-tokens.ts";
+import { unilora } from "./methods/unilora.ts";
+import { vblora } from "./methods/vblora.ts";
+import { vera } from "./methods/vera.ts";
 import { waveft } from "./methods/waveft.ts";
 
 /** Every adapter method of this package, by name. */
 export const adapterMethods: readonly AdapterMethod[] = [
+  adalora,
+  bdlora,
   beft,
   boft,
   c3a,
@@ -40,6 +53,8 @@ export const adapterMethods: readonly AdapterMethod[] = [
   hra,
   hydra,
   ia3,
+  kasa,
+  lnTuning,
   loha,
   lokr,
   lora,
@@ -47,10 +62,17 @@ export const adapterMethods: readonly AdapterMethod[] = [
   oft,
   osf,
   peanut,
+  pvera,
+  randlora,
   road,
   shira,
   supertuning,
   tera,
+  tinylora,
   tlora,
+  trainableTokens,
+  unilora,
+  vblora,
+  vera,
   waveft,
 ];

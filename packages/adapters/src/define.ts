@@ -75,9 +75,10 @@ export interface SharedParam {
 export interface LayerPlace {
   /** Its module's path in the model that was trained. */
   readonly path: string;
+  /** Every adapted layer by path. */
+  readonly layers: ReadonlyMap<string, LayerShape>;
   /**
-   * Every adapted layer by path, in the order in which the model's modules are built: seeds, groups and positions in
-   * common tensors are dealt out along it. Throws `UNSUPPORTED_ADAPTER` where that order is not known.
+   * The same in the order in which the model's modules are built: seeds, groups and positions in common tensors are dealt out along it. Throws `UNSUPPORTED_ADAPTER` where that order is not known.
    */
   layersInOrder(): ReadonlyMap<string, LayerShape>;
 }
@@ -86,12 +87,6 @@ export interface LayerPlace {
 export interface PrepareContext extends LayerPlace {
   /** The layer's weight [out, in] before any adapter. */
   weight(): Promise<Tensor<"float64">>;
-}
-
-/** A value that `prepare` makes: its shape says along which axes it is sliced. */
-export interface PreparedParam {
-  readonly shape: ParamShape;
-  readonly value: Tensor;
 }
 
 /** How far a method can be evaluated slice by slice along an axis: slices are multiples of the number; absent: only whole. */
@@ -139,19 +134,19 @@ export interface AdapterMethod<S extends OptionSpecs = OptionSpecs, P extends st
     options: OptionValues<NoInfer<S>>,
     place: LayerPlace,
   ): { readonly [K in P]?: SharedParam };
+  /** Shapes of what `prepare` can make: they say how it is sliced. */
+  prepared?(layer: LayerShape, options: OptionValues<NoInfer<S>>): { readonly [K in P]?: ParamShape };
   /**
    * Constants of a layer that its file does not hold: made once per layer from seeds, from shared tensors or from the
-   * whole base weight, and handed to `apply`, `weight`, `sums` and `bias` among the parameters. `params` are tensors;
-   * while an adapter trains, what `prepare` makes stays as it was.
+   * whole base weight, and handed to `apply`, `weight`, `sums` and `bias` among the parameters. `params` are tensors,
+   * float64 or int64, and so is what comes out; while an adapter trains, what `prepare` makes stays as it was.
    */
   prepare?(
     layer: LayerShape,
     params: Readonly<Partial<Record<NoInfer<P>, Tensor>>>,
     options: OptionValues<NoInfer<S>>,
     context: PrepareContext,
-  ):
-    | Readonly<Partial<Record<NoInfer<P>, PreparedParam>>>
-    | Promise<Readonly<Partial<Record<NoInfer<P>, PreparedParam>>>>;
+  ): Readonly<Partial<Record<NoInfer<P>, Tensor>>> | Promise<Readonly<Partial<Record<NoInfer<P>, Tensor>>>>;
   /** Fresh parameters: the adapted layer computes what the layer computed. */
   init(layer: LayerShape, options: OptionValues<NoInfer<S>>, context: InitContext): Readonly<Record<string, Tensor>>;
   /** Further inputs of the adapted model: a task's number, a condition. */

@@ -1,6 +1,8 @@
 // methods:begin, written by `pnpm gen`
+export { adalora } from "./methods/adalora.ts";
 export { adapterTune } from "./methods/adaptertune.ts";
 export { adaptFormer } from "./methods/adaptformer.ts";
+export { bdlora } from "./methods/bdlora.ts";
 export { beft } from "./methods/beft.ts";
 export { boft } from "./methods/boft.ts";
 export { c3a } from "./methods/c3a.ts";
@@ -15,6 +17,8 @@ export { hra } from "./methods/hra.ts";
 export { hydra } from "./methods/hydra.ts";
 export { hyperformer } from "./methods/hyperformer.ts";
 export { ia3 } from "./methods/ia3.ts";
+export { kasa } from "./methods/kasa.ts";
+export { lnTuning } from "./methods/ln-tuning.ts";
 export { loha } from "./methods/loha.ts";
 export { lokr } from "./methods/lokr.ts";
 export { lora } from "./methods/lora.ts";
@@ -22,12 +26,19 @@ export { miss } from "./methods/miss.ts";
 export { oft } from "./methods/oft.ts";
 export { osf } from "./methods/osf.ts";
 export { peanut } from "./methods/peanut.ts";
+export { pvera } from "./methods/pvera.ts";
+export { randlora } from "./methods/randlora.ts";
 export { road } from "./methods/road.ts";
 export { shira } from "./methods/shira.ts";
 export { supertuning } from "./methods/supertuning.ts";
 export { tauGate } from "./methods/taugate.ts";
 export { tera } from "./methods/tera.ts";
+export { tinylora } from "./methods/tinylora.ts";
 export { tlora } from "./methods/tlora.ts";
+export { trainableTokens } from "./methods/trainable-tokens.ts";
+export { unilora } from "./methods/unilora.ts";
+export { vblora } from "./methods/vblora.ts";
+export { vera } from "./methods/vera.ts";
 export { vlAdapter } from "./methods/vl-adapter.ts";
 export { waveft } from "./methods/waveft.ts";
 // methods:end

@@ -1,5 +1,5 @@
 import { conv, gemm, matMul, mul, reshape, transpose, type Value } from "@loomweight/graph";
-import { boolean, finite, integer, LoomweightError, type OptionValues, zeros } from "@loomweight/tensor";
+import { boolean, finite, integer, LoomweightError, type OptionValues, type Tensor, zeros } from "@loomweight/tensor";
 import type { InitContext, LayerInGraph, ParamShape } from "./define.ts";
 import type { LayerShape } from "./layer.ts";
 
@@ -16,9 +16,32 @@ export function lowRankScale({ rank, alpha, rankStabilized }: LowRankOptions): n
   return alpha / (rankStabilized ? Math.sqrt(rank) : rank);
 }
 
-/** A [rank, in], B [out, rank]. */
-export function lowRankShapes({ rank }: LowRankOptions): { A: ParamShape; B: ParamShape } {
-  return { A: [rank, "in"], B: ["out", rank] };
+/**
+ * A [rank, in], B [out, rank]. A grouped convolution's A sees every channel and its B only a group's part of the rank,
+ * which the groups must divide.
+ */
+export function lowRankShapes({ rank }: LowRankOptions, layer?: LayerShape): { A: ParamShape; B: ParamShape } {
+  const groups = layer?.groups ?? 1;
+  if (groups === 1) return { A: [rank, "in"], B: ["out", rank] };
+  if (rank % groups !== 0) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: "the groups of a convolution share the rank",
+      option: "rank",
+      expected: `a multiple of ${groups}`,
+      found: String(rank),
+    });
+  }
+  return { A: [rank, (layer as LayerShape).in * groups], B: ["out", rank / groups] };
+}
+
+/** The update of a grouped convolution connects channels of different groups, for which its weight has no place. */
+export function requireUngrouped({ groups = 1 }: LayerShape): void {
+  if (groups === 1) return;
+  throw new LoomweightError({
+    code: "UNSUPPORTED_LAYER",
+    problem: `an adapter of a convolution with ${groups} groups cannot be folded into its weight`,
+  });
 }
 
 /**
@@ -33,12 +56,17 @@ export function addLowRank(weight: Value, { A, B }: { readonly A: Value; readonl
  * Fresh factors: A uniform in ±1/√in, B zero, as PEFT draws them (the paper draws a Gaussian A); an embedding's roles
  * are reversed: A zero, B normal. Either way B A = 0.
  */
-export function lowRankInit(layer: LayerShape, { rank }: LowRankOptions, { random }: InitContext) {
+export function lowRankInit(
+  layer: LayerShape,
+  { rank }: { readonly rank: number },
+  { random }: Pick<InitContext, "random">,
+): { A: Tensor; B: Tensor } {
   if (layer.kind === "embedding") {
     return { A: zeros([rank, layer.in]), B: random.normal("B", [layer.out, rank], 1) };
   }
-  const bound = 1 / Math.sqrt(layer.in);
-  return { A: random.uniform("A", [rank, layer.in], -bound, bound), B: zeros([layer.out, rank]) };
+  const groups = layer.groups ?? 1;
+  const bound = 1 / Math.sqrt(layer.in * groups);
+  return { A: random.uniform("A", [rank, layer.in * groups], -bound, bound), B: zeros([layer.out, rank / groups]) };
 }
 
 /**
@@ -49,7 +77,7 @@ export function lowRankForward(
   layer: LayerInGraph,
   { A, B }: { readonly A: Value; readonly B: Value },
   x: Value,
-  { rank }: LowRankOptions,
+  { rank }: { readonly rank: number },
 ): Value {
   switch (layer.kind) {
     case "linear":
@@ -60,9 +88,13 @@ export function lowRankForward(
     case "normalization":
       throw new LoomweightError({ code: "UNSUPPORTED_LAYER", problem: "a normalization layer has no low-rank update" });
     case "convolution": {
-      const kernel = layer.storedShape.slice(1);
-      const hidden = layer.operation(x, reshape(A, [rank, ...kernel]));
-      return conv(hidden, reshape(B, [layer.out, rank, ...kernel.slice(1).map(() => 1)]));
+      // A sees every channel of a grouped convolution, B only its group's part of the rank: as PEFT computes it.
+      const groups = layer.groups ?? 1;
+      const [channels, ...kernel] = layer.storedShape.slice(1);
+      const hidden = layer.operation(x, reshape(A, [rank, channels * groups, ...kernel]), { groups: 1 });
+      return conv(hidden, reshape(B, [layer.out, rank / groups, ...kernel.map(() => 1)]), undefined, {
+        group: groups,
+      });
     }
   }
 }
@@ -71,10 +103,11 @@ export function lowRankForward(
 export function lowRankFileShape(
   param: string,
   layer: LayerShape,
-  { rank }: LowRankOptions,
+  { rank }: { readonly rank: number },
 ): readonly number[] | undefined {
   if (layer.kind !== "convolution") return undefined;
-  const kernel = layer.storedShape.slice(1);
-  if (param === "A") return [rank, ...kernel];
-  return param === "B" ? [layer.out, rank, ...kernel.slice(1).map(() => 1)] : undefined;
+  const groups = layer.groups ?? 1;
+  const [channels, ...kernel] = layer.storedShape.slice(1);
+  if (param === "A") return [rank, channels * groups, ...kernel];
+  return param === "B" ? [layer.out, rank / groups, ...kernel.map(() => 1)] : undefined;
 }

@@ -3,7 +3,7 @@ import { layerOf } from "./layer.ts";
 import { lora } from "./methods/lora.ts";
 import { adapterRandom } from "./random.ts";
 
-const options = { rank: 4, alpha: 8, rankStabilized: false, outputBias: false };
+const options = { rank: 4, alpha: 8, rankStabilized: false, outputBias: false, init: "uniform" as const };
 const fresh = (seed: number, module: string) =>
   lora.init(layerOf("linear", [8, 100]), options, { random: adapterRandom(seed, module) });
 

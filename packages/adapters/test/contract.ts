@@ -1,4 +1,4 @@
-import { add, conv, gather, matMul, reshape, type Value } from "@loomweight/graph";
+import { add, conv, gather, matMul, mul, reshape, type Value } from "@loomweight/graph";
 import {
   contiguousData,
   elementCount,
@@ -7,16 +7,9 @@ import {
   type OptionValues,
   type Tensor,
 } from "@loomweight/tensor";
+
 import { describe, expect, test } from "vitest";
-import type {
-  AdapterMethod,
-  AdapterRandom,
-  LayerInGraph,
-  ParamShape,
-  Params,
-  PreparedParam,
-  SharedParam,
-} from "../src/define.ts";
+import type { AdapterMethod, AdapterRandom, LayerInGraph, ParamShape, Params, SharedParam } from "../src/define.ts";
 import { dimSize, paramShape } from "../src/define.ts";
 import { sliceLayer, sliceParam } from "../src/fold/slice.ts";
 import { unfoldedWeight } from "../src/fold/unfold.ts";
@@ -172,7 +165,7 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
     for (const [name, shape] of Object.entries(shapes)) params[name] = numbers(name, paramShape(shape, layer), 0.5);
     Object.assign(params, each.params?.(layer), made?.(weight));
     const layers = new Map([["model.layers.0.layer", layer]]);
-    const place = { path: "model.layers.0.layer", layersInOrder: () => layers };
+    const place = { path: "model.layers.0.layer", layers, layersInOrder: () => layers };
     const shared = method.shared?.(layers, given, testRandom()) ?? {};
     for (const [name, common] of Object.entries(method.sharedParams?.(layer, given, place) ?? {})) {
       const tensor = shared[(common as SharedParam).key];
@@ -181,10 +174,11 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
     }
     const context = { ...place, weight: async () => weight as Tensor<"float64"> };
     const prepared = (await method.prepare?.(layer, { ...params } as Record<P, Tensor>, given, context)) ?? {};
-    for (const [name, { shape, value }] of Object.entries(prepared as Record<string, PreparedParam>)) {
-      expect([name, value.shape]).toEqual([name, paramShape(shape, layer)]);
+    const known = (method.prepared?.(layer, given) ?? {}) as Readonly<Record<string, ParamShape>>;
+    for (const [name, value] of Object.entries(prepared as Record<string, Tensor>)) {
+      expect([name, value.shape]).toEqual([name, paramShape(known[name], layer)]);
       params[name] = value;
-      shapes[name] = shape;
+      shapes[name] = known[name];
     }
     return { layer, given, stored, values, own, shapes, params };
   };
@@ -219,7 +213,7 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
         ? fromData("int64", BigInt64Array.from([0n, BigInt(layer.in - 1), 1n]), [3])
         : each.kind === "convolution"
           ? numbers("x", [2, layer.storedShape[1], ...layer.storedShape.slice(2).map((size) => size + 2)])
-          : numbers("x", [5, layer.in]);
+          : numbers("x", [5, each.kind === "normalization" ? layer.out : layer.in]);
     const applied = method.apply(values, params as Params<P>, x, given) as Tensor;
     const weight = weightOf(values, params, given);
     const y =
@@ -227,7 +221,9 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
         ? gather(swap(weight), x, 0)
         : each.kind === "convolution"
           ? conv(x, reshape(weight, layer.storedShape))
-          : matMul(x, swap(weight));
+          : each.kind === "normalization"
+            ? mul(x, reshape(weight, [layer.out]))
+            : matMul(x, swap(weight));
     const bias =
       values.bias !== undefined && method.bias?.needs.every((name) => name in params)
         ? method.bias.change(values.bias, layer, params as Params<P>, given)

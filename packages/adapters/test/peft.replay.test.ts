@@ -24,12 +24,7 @@ interface Difference {
 
 /** Cases of types that are built which are refused by name; every other case of such a type must fold. */
 const refusedVariants: Readonly<Record<string, RegExp>> = {
-  lora_bdlora: /BdLoRA/,
-  lora_kasa: /KaSA/,
-  lora_olora_trained: /olora/,
-  lora_pissa_trained: /pissa/,
   lora_target_parameters: /target_parameters/,
-  lora_trainable_tokens: /trainable tokens/,
 };
 /** Types of every method here. */
 const builtTypes = new Set(adapterMethods.flatMap(({ files }) => files.peftTypes));

@@ -119,7 +119,7 @@ const faults: readonly Fault[] = [
     code: "INVALID_OPTION",
     says: ["bias", "lora_only"],
   },
-  ...["pissa", "pissa_niter_4", "olora", "corda", "lora_ga", "loftq"].map((init) => ({
+  ...["pissa_niter_4", "corda", "lora_ga", "loftq"].map((init) => ({
     what: `initialisation ${init}`,
     config: { init_lora_weights: init },
     code: "UNSUPPORTED_ADAPTER",
@@ -134,9 +134,6 @@ const faults: readonly Fault[] = [
   ...(
     [
       ["target_parameters", ["experts.w"], "target_parameters"],
-      ["trainable_token_indices", [1], "trainable tokens"],
-      ["use_bdlora", { nblocks: 2 }, "BdLoRA"],
-      ["kasa_config", { beta: 1 }, "KaSA"],
       ["alora_invocation_tokens", [1], "aLoRA"],
       ["arrow_config", { top_k: 1 }, "Arrow"],
       ["use_qalora", true, "QA-LoRA"],

@@ -25,19 +25,18 @@ export function fitModules(
     const info = weightOf(module.path) as TensorInfo;
     return { ...fitModule(adapter, module, info, config.model_type), info };
   });
+  const layers = new Map(
+    fitted.flatMap(({ module, layer }) => (module.method === adapter.method ? [[module.path, layer] as const] : [])),
+  );
   let ordered: ReadonlyMap<string, LayerShape> | undefined;
   const layersInOrder = () => {
-    const own = fitted.filter(({ module }) => module.method === adapter.method);
     ordered ??= new Map(
-      inModuleOrder(
-        own.map(({ module }) => module.path),
-        adapter.location,
-      ).map((path) => [path, own.find(({ module }) => module.path === path)?.layer as LayerShape]),
+      inModuleOrder([...layers.keys()], adapter.location).map((path) => [path, layers.get(path) as LayerShape]),
     );
     return ordered;
   };
   return fitted.map(({ info, ...fit }) => {
-    const place = { path: fit.module.path, layersInOrder };
+    const place = { path: fit.module.path, layers, layersInOrder };
     const shared = sharedOf(adapter, fit, place);
     return { adapter, method: fit.module.method, ...fit, shared, place, weight: { base, info } };
   });

@@ -35,6 +35,10 @@ export function inModuleOrder(paths: readonly string[], location: string): strin
       if (i === a.length || i === b.length) return a.length - b.length;
       const [x, y] = [a[i], b[i]];
       if (/^\d+$/.test(x) && /^\d+$/.test(y)) return Number(x) - Number(y);
+      const [first, second] = [x, y].map((name) => /^(.*?)(\d+)$/.exec(name));
+      if (first !== null && second !== null && first[1] === second[1]) return Number(first[2]) - Number(second[2]);
+      // Whatever reads tokens comes before what follows it.
+      if (isEmbedding(x) !== isEmbedding(y)) return isEmbedding(x) ? -1 : 1;
       const orders = built.filter((names) => names.includes(x) && names.includes(y));
       const signs = new Set(orders.map((names) => Math.sign(names.indexOf(x) - names.indexOf(y))));
       if (signs.size === 1) return [...signs][0];
@@ -48,4 +52,8 @@ export function inModuleOrder(paths: readonly string[], location: string): strin
       });
     })
     .map((parts) => parts.join("."));
+}
+
+function isEmbedding(name: string): boolean {
+  return /^(emb|embed|embedding|embeddings|embed_tokens|wte|word_embeddings|tok_embeddings)$/.test(name);
 }

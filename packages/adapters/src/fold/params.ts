@@ -61,10 +61,11 @@ export async function loadParams(step: FoldStep, reader: ParamReader, signal?: A
   if (method.prepare !== undefined) {
     const context = { ...step.place, weight: () => readWeight(step, reader.codec, signal) };
     const made = await method.prepare(layer, { ...params }, module.options, context);
-    for (const [name, prepared] of Object.entries(made)) {
-      if (prepared === undefined) continue;
-      params[name] = prepared.value;
-      shapes[name] = prepared.shape;
+    const known = (method.prepared?.(layer, module.options) ?? {}) as Readonly<Record<string, ParamShape | undefined>>;
+    for (const [name, value] of Object.entries(made)) {
+      if (value === undefined) continue;
+      params[name] = value;
+      shapes[name] = known[name] ?? value.shape;
     }
   }
   return { params, shapes };

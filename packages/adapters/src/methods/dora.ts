@@ -25,7 +25,7 @@ import {
   lowRankScale,
   lowRankShapes,
 } from "../low-rank.ts";
-import { checkInitialisation, loraFields, lowRankFields, lowRankSuffixes } from "../peft/lora-files.ts";
+import { loraCompanions, loraFields, lowRankFields, lowRankSuffixes, requirePlainStart } from "../peft/lora-files.ts";
 
 /** Norms below this count as this: a row of zeros stays zero instead of becoming NaN. */
 const smallestNorm = 1e-12;
@@ -48,7 +48,7 @@ export const dora = defineAdapter({
   scope: "layer",
   kinds: ["linear", "transposedLinear", "embedding", "convolution"],
   options,
-  params: (_layer, options) => ({ ...lowRankShapes(options), magnitude: ["out"] }),
+  params: (layer, options) => ({ ...lowRankShapes(options, layer), magnitude: ["out"] }),
   init: (layer, options, context) => ({
     ...lowRankInit(layer, options, context), // B A = 0, so V = W
     magnitude: rowNorms(layer, context.weight),
@@ -88,7 +88,7 @@ export const dora = defineAdapter({
           fix: "Set lora_bias or use_dora to false.",
         });
       }
-      checkInitialisation(config, file);
+      requirePlainStart(config, file, "DoRA");
       return {};
     },
     writeOptions: () => ({ use_dora: true }),
@@ -98,6 +98,7 @@ export const dora = defineAdapter({
       lora_magnitude_vector: { param: "magnitude" },
       "lora_magnitude_vector.weight": { param: "magnitude" }, // as some versions of PEFT wrote it
     },
+    companions: loraCompanions,
     fileShape: (param, layer, options) =>
       param === "magnitude" && layer.kind === "convolution"
         ? [1, layer.out, ...layer.storedShape.slice(2).map(() => 1)]

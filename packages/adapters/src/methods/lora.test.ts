@@ -5,7 +5,7 @@ import { adapterContract, layerValues, numbers } from "../../test/contract.ts";
 import { layerOf } from "../layer.ts";
 import { lora } from "./lora.ts";
 
-const plain = { rank: 2, alpha: 3, rankStabilized: false, outputBias: false };
+const plain = { rank: 2, alpha: 3, rankStabilized: false, outputBias: false, init: "uniform" as const };
 adapterContract(lora, [
   { what: "linear [6, 4]", kind: "linear", storedShape: [6, 4], options: plain },
   {

@@ -1,20 +1,35 @@
-import { add, mul } from "@loomweight/graph";
-import { boolean, type OptionValues, zeros } from "@loomweight/tensor";
+import { add, mul, sub } from "@loomweight/graph";
+import { boolean, choice, type OptionValues, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
 import {
   addLowRank,
   lowRankFileShape,
   lowRankForward,
-  lowRankInit,
   lowRankOptions,
   lowRankScale,
   lowRankShapes,
+  requireUngrouped,
 } from "../low-rank.ts";
-import { checkInitialisation, loraFields, lowRankFields, lowRankSuffixes } from "../peft/lora-files.ts";
+import { lowRankStarts, startFactors, takenFromBase } from "../low-rank-start.ts";
+import {
+  loraCompanions,
+  loraFields,
+  lowRankFields,
+  lowRankSuffixes,
+  readStart,
+  writtenStart,
+} from "../peft/lora-files.ts";
+
+const options = {
+  ...lowRankOptions,
+  outputBias: boolean(false, "B also has a bias [out], added to the layer's, scaled like the update"),
+  init: choice(lowRankStarts, "uniform", "how the factors start; pissa and olora take their product out of the base"),
+};
 
 /**
  * LoRA: W′ = W + s · B A for a weight W [out, in], A [rank, in], B [out, rank], s = alpha / rank (rsLoRA: alpha / √rank);
  * b′ = b + s · outputBias. Linear, GPT-2's Conv1D, embeddings (of [in, out] = [tokens, width]) and convolutions.
+ * PiSSA and OLoRA: W′ = W − s · takenB takenA + s · B A with what the initialisation took out of the base.
  * Source: Hu et al. 2021, arXiv:2106.09685, §4.1; rsLoRA: Kalajdzievski 2023, arXiv:2312.03732. As PEFT computes it.
  * Differs: folded in float64 with one rounding; PEFT rounds the update or the sum in the weights' dtype.
  */
@@ -23,45 +38,53 @@ export const lora = defineAdapter({
   source: "arXiv:2106.09685",
   scope: "layer",
   kinds: ["linear", "transposedLinear", "embedding", "convolution"],
-  options: {
-    ...lowRankOptions,
-    outputBias: boolean(false, "B also has a bias [out], added to the layer's, scaled like the update"),
+  options,
+  params: (layer, given) => ({
+    ...lowRankShapes(given, layer),
+    ...(given.outputBias && layer.kind !== "embedding" ? { outputBias: ["out" as const] } : {}),
+  }),
+  prepared: (_layer, { rank }) => ({ takenA: [rank, "in"], takenB: ["out", rank] }),
+  prepare: async (layer, _params, given, { weight }) => {
+    if (given.init !== "pissa" && given.init !== "olora") return {};
+    const taken = takenFromBase(layer, await weight(), given.init, given);
+    return taken === undefined ? {} : { takenA: taken.A, takenB: taken.B };
   },
-  params: (layer, options) => ({
-    ...lowRankShapes(options),
-    ...(options.outputBias && layer.kind !== "embedding" ? { outputBias: ["out" as const] } : {}),
+  init: (layer, given, context) => ({
+    ...startFactors(layer, given.init, given, context),
+    ...(given.outputBias && layer.kind !== "embedding" ? { outputBias: zeros([layer.out]) } : {}),
   }),
-  init: (layer, options, context) => ({
-    ...lowRankInit(layer, options, context),
-    ...(options.outputBias && layer.kind !== "embedding" ? { outputBias: zeros([layer.out]) } : {}),
-  }),
-  apply: (layer, { A, B, outputBias }, x, options) => {
-    const update = lowRankForward(layer, { A, B }, x, options);
+  apply: (layer, { A, B, outputBias, takenA, takenB }, x, given) => {
+    const own = lowRankForward(layer, { A, B }, x, given);
+    const update = takenA === undefined ? own : sub(own, lowRankForward(layer, { A: takenA, B: takenB }, x, given));
     const shifted = outputBias === undefined ? update : add(update, layer.perOutput(outputBias));
-    return add(layer.forward(x), mul(shifted, lowRankScale(options)));
+    return add(layer.forward(x), mul(shifted, lowRankScale(given)));
   },
-  weight: (layer, { A, B }, options) => addLowRank(layer.weight, { A, B }, lowRankScale(options)),
+  weight: (layer, { A, B, takenA, takenB }, given) => {
+    requireUngrouped(layer);
+    const scale = lowRankScale(given);
+    const rest = takenA === undefined ? layer.weight : addLowRank(layer.weight, { A: takenA, B: takenB }, -scale);
+    return addLowRank(rest, { A, B }, scale);
+  },
   bias: {
     needs: ["outputBias"],
-    change: (bias, _layer, { outputBias }, options) => add(bias, mul(outputBias, lowRankScale(options))),
+    change: (bias, _layer, { outputBias }, given) => add(bias, mul(outputBias, lowRankScale(given))),
   },
   additive: true,
   tiling: () => ({ out: 1, in: 1 }),
   files: {
     peftTypes: ["LORA"],
-    applies: (config) => config.use_dora !== true,
+    applies: (config) => config.use_dora !== true && config.kasa_config == null && config.use_bdlora == null,
     fields: loraFields,
-    optionFields: { ...lowRankFields, outputBias: "lora_bias" },
-    readOptions: (config, file) => {
-      checkInitialisation(config, file);
-      return {};
-    },
+    optionFields: { ...lowRankFields, outputBias: "lora_bias", init: "init_lora_weights" },
+    readOptions: (config, file) => ({ init: readStart(config, file) }),
+    writeOptions: ({ init }) => ({ init_lora_weights: writtenStart(init) }),
     patterns: { rank_pattern: "rank", alpha_pattern: "alpha" },
     suffixes: { ...lowRankSuffixes, "lora_B.bias": { param: "outputBias" } },
+    companions: loraCompanions,
     fileShape: lowRankFileShape,
     biasOfAdapted: ["lora_only"],
   },
 });
 
 /** Options of `lora`, checked. */
-export type LoraOptions = OptionValues<typeof lora.options>;
+export type LoraOptions = OptionValues<typeof options>;

@@ -118,7 +118,7 @@ test("miss is LoRA with a fixed A of zeros and ones", () => {
   const theirs = lora.weight?.(
     values,
     { A: a, B: b } as never,
-    { rank, alpha: rank, rankStabilized: false, outputBias: false },
+    { rank, alpha: rank, rankStabilized: false, outputBias: false, init: "uniform" as const },
     {},
   ) as Tensor;
   (ours.data as Float64Array).forEach((value, i) => {

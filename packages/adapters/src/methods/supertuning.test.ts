@@ -32,9 +32,9 @@ async function fold(
   options: SupertuningOptions,
 ) {
   const weight = float64(w, [2, 2]);
-  const context = { path: "a", layersInOrder: () => new Map(), weight: async () => weight };
+  const context = { path: "a", layers: new Map(), layersInOrder: () => new Map(), weight: async () => weight };
   const made = await supertuning.prepare?.(layer, params as never, options, context);
-  const all = { ...params, positions: made?.positions?.value } as never;
+  const all = { ...params, positions: made?.positions } as never;
   return plainNumbers(supertuning.weight?.(layerValues(layer, weight, undefined), all, options, {}));
 }
 

@@ -64,7 +64,7 @@ export const supertuning = defineAdapter({
         ? chosenPlaces(layer, await weight(), given, true)
         : Float64Array.from(contiguousData(places as Tensor<"int64">) as BigInt64Array, Number);
     checkPlaces(flat, layer.in * layer.out);
-    return { positions: { shape: [2, flat.length], value: rowsAndColumns(flat, layer.in) } };
+    return { positions: rowsAndColumns(flat, layer.in) };
   },
   apply: (layer, params, x, given) => {
     const y = forwardWith(layer, addAt(layer.weight, layer, params.positions, params.values), x);
