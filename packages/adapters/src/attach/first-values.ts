@@ -67,7 +67,7 @@ export async function firstValues(
   const modules = new Map<string, ReturnType<FirstValues["modules"]["get"]> & object>();
   for (const [path, site] of first) {
     const own = optionsOf(adapter, path);
-    const place: LayerPlace = { path, layersInOrder: ordered };
+    const place: LayerPlace = { path, layers, layersInOrder: ordered };
     const uses = (method.sharedParams?.(site.layer, own, place) ?? {}) as Readonly<Record<string, SharedParam>>;
     const keys = Object.fromEntries(
       Object.entries(uses).flatMap(([param, { key }]) => (Object.hasOwn(shared, key) ? [[param, key] as const] : [])),
@@ -77,9 +77,9 @@ export async function firstValues(
     const made = (await method.prepare?.(site.layer, mapValues(given, widest), own, {
       ...place,
       weight: async () => widest(await weightTensor(imported, site)) as Tensor<"float64">,
-    })) as Readonly<Record<string, { readonly value: Tensor } | undefined>> | undefined;
+    })) as Readonly<Record<string, Tensor | undefined>> | undefined;
     const prepared: Record<string, Tensor> = {};
-    for (const [name, each] of Object.entries(made ?? {})) if (each !== undefined) prepared[name] = fitted(each.value);
+    for (const [name, each] of Object.entries(made ?? {})) if (each !== undefined) prepared[name] = fitted(each);
     modules.set(path, { site, options: own, own: params, shared: keys, prepared });
   }
   return { modules, shared };
