@@ -176,9 +176,9 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
     const prepared = (await method.prepare?.(layer, { ...params } as Record<P, Tensor>, given, context)) ?? {};
     const known = (method.prepared?.(layer, given) ?? {}) as Readonly<Record<string, ParamShape>>;
     for (const [name, value] of Object.entries(prepared as Record<string, Tensor>)) {
-      expect([name, value.shape]).toEqual([name, paramShape(known[name], layer)]);
+      expect([name, value.shape]).toEqual([name, paramShape(known[name] ?? value.shape, layer)]);
       params[name] = value;
-      shapes[name] = known[name];
+      shapes[name] = known[name] ?? value.shape;
     }
     return { layer, given, stored, values, own, shapes, params };
   };
