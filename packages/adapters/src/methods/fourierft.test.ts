@@ -14,9 +14,14 @@ test("worked example of the page", async () => {
   const layer = layerOf("linear", [2, 2]);
   const spectrum = float64([1, 2, 3, 4], [4]);
   const options = { frequencies: 4, scaling: 4, seed: 0 };
-  const context = { path: "a", layersInOrder: () => new Map(), weight: async () => float64([0, 0, 0, 0], [2, 2]) };
+  const context = {
+    path: "a",
+    layers: new Map(),
+    layersInOrder: () => new Map(),
+    weight: async () => float64([0, 0, 0, 0], [2, 2]),
+  };
   const made = await fourierft.prepare?.(layer, { spectrum } as never, options, context);
-  const places = made?.places?.value;
+  const places = made?.places;
   // torch.randperm(4) with seed 0: 0, 1, 3, 2, so M = [[1, 2], [4, 3]].
   expect(Array.from(places?.data as BigInt64Array)).toEqual([0n, 0n, 1n, 1n, 0n, 1n, 1n, 0n]);
   const values = layerValues(layer, float64([0, 0, 0, 0], [2, 2]), undefined);

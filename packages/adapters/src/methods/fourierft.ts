@@ -53,7 +53,7 @@ export const fourierft = defineAdapter({
   init: (layer, given) => ({ spectrum: zeros([count(layer, given)]) }),
   prepare: (layer, _params, given) => {
     const places = torchPermutation(layer.in * layer.out, count(layer, given), given.seed);
-    return { places: { shape: [2, places.length], value: rowsAndColumns(places, layer.in) } };
+    return { places: rowsAndColumns(places, layer.in) };
   },
   apply: (layer, params, x, given) => forwardPlus(layer, bySums(layer, params, given), x),
   weight: (layer, params, given) => {

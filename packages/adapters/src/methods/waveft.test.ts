@@ -18,11 +18,17 @@ adapterContract(waveft, [
 
 async function fold(spectrum: readonly number[], options: typeof plain) {
   const layer = layerOf("linear", [2, 2]);
-  const context = { path: "a", layersInOrder: () => new Map(), weight: async () => float64([0, 0, 0, 0], [2, 2]) };
+  const context = {
+    path: "a",
+    layers: new Map(),
+    layers: new Map(),
+    layersInOrder: () => new Map(),
+    weight: async () => float64([0, 0, 0, 0], [2, 2]),
+  };
   const own = { spectrum: float64(spectrum, [spectrum.length]) };
   const made = await waveft.prepare?.(layer, own as never, options, context);
   const params: Record<string, unknown> = { ...own };
-  for (const [name, each] of Object.entries(made ?? {})) params[name] = each?.value;
+  for (const [name, each] of Object.entries(made ?? {})) params[name] = each;
   const values = layerValues(layer, float64([0, 0, 0, 0], [2, 2]), undefined);
   return plainNumbers(waveft.weight?.(values, params as never, options, {}));
 }

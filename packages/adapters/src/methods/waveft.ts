@@ -53,9 +53,9 @@ export const waveft = defineAdapter({
     const n = (spectrum as Tensor).shape[0];
     const made = reachedEntries(layer, n, given);
     return {
-      places: { shape: [2, made.taps.length], value: made.places },
-      sources: { shape: [made.taps.length], value: made.sources },
-      taps: { shape: [made.taps.length], value: fromData("float64", made.taps, [made.taps.length]) },
+      places: made.places,
+      sources: made.sources,
+      taps: fromData("float64", made.taps, [made.taps.length]),
     };
   },
   apply: (layer, params, x, given) => forwardWith(layer, changed(layer, params, given), x),
