@@ -72,7 +72,8 @@ test("the rank is that of the network, the number of trained values is not", () 
   const shapes = tera.params(layer, given);
   expect(Object.values(shapes).reduce((sum, shape) => sum + Number((shape as number[])[0]), 0)).toBe(12);
   const shared = tera.shared?.(new Map([["a", layer]]), given, adapterRandom(0, "s")) as Record<string, Tensor>;
-  const place = { path: "a", layersInOrder: () => new Map([["a", layer]]) };
+  const layers = new Map([["a", layer]]);
+  const place = { path: "a", layers, layersInOrder: () => layers };
   const own = Object.fromEntries(
     Object.entries(tera.sharedParams?.(layer, given, place) ?? {}).map(([name, common]) => {
       const key = common?.key ?? "";

@@ -21,7 +21,6 @@ async function fold(spectrum: readonly number[], options: typeof plain) {
   const context = {
     path: "a",
     layers: new Map(),
-    layers: new Map(),
     layersInOrder: () => new Map(),
     weight: async () => float64([0, 0, 0, 0], [2, 2]),
   };
