@@ -20,9 +20,9 @@ test("worked example of the page: the large direction stays", async () => {
   const layer = layerOf("linear", [2, 2]);
   const weight = float64([5, 0, 0, 1], [2, 2]);
   const params = { left: float64([1, 0], [2, 1]), values: float64([2], [1]), right: float64([0, 3], [1, 2]) };
-  const context = { path: "a", layersInOrder: () => new Map(), weight: async () => weight };
+  const context = { path: "a", layers: new Map(), layersInOrder: () => new Map(), weight: async () => weight };
   const made = await osf.prepare?.(layer, params as never, { kept: 1 }, context);
-  const all = { ...params, low: made?.low?.value } as never;
+  const all = { ...params, low: made?.low } as never;
   expectNumbers(plainNumbers(osf.weight?.(layerValues(layer, weight, undefined), all, { kept: 1 }, {})), [5, 6, 0, 0]);
 });
 

@@ -41,9 +41,10 @@ export const osf = defineAdapter({
     const { left, values, right } = smallest(weight, trainedCount(layer, given, undefined));
     return { left, values, right };
   },
+  prepared: () => ({ low: ["out", "in"] }),
   prepare: async (_layer, { values }, _given, { weight }) => {
     const low = smallest(await weight(), (values as Tensor).shape[0]);
-    return { low: { shape: ["out", "in"], value: product(low) as Tensor } };
+    return { low: product(low) as Tensor };
   },
   apply: (layer, params, x) => forwardPlus(layer, sub(product(params), params.low), x),
   weight: (layer, params) => add(layer.weight, sub(product(params), params.low)),
