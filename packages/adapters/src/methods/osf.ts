@@ -41,7 +41,7 @@ export const osf = defineAdapter({
     const { left, values, right } = smallest(weight, trainedCount(layer, given, undefined));
     return { left, values, right };
   },
-  prepared: () => ({ low: ["out", "in"] }),
+  prepared: (): Partial<Record<OsfParams, ParamShape>> => ({ low: ["out", "in"] }),
   prepare: async (_layer, { values }, _given, { weight }) => {
     const low = smallest(await weight(), (values as Tensor).shape[0]);
     return { low: product(low) as Tensor };
