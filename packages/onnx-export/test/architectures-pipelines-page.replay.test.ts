@@ -72,11 +72,6 @@ for (const device of ["wasm", "webgpu"]) {
       if (chromiumPath === undefined) context.skip("no Chromium on this machine (CHROMIUM_PATH names one)");
       if (!isPresent(each)) context.skip("this folder is not among the fixtures at hand");
       if (device === "webgpu" && !webgpu) context.skip("this Chromium has no WebGPU here");
-      if (device === "webgpu" && each.folder === "whisper") {
-        context.skip(
-          "onnxruntime-web 1.31.0-dev.20260914 reads a wrong size of the attention's bias; Node's 1.30 does not",
-        );
-      }
       const recorded = recordings.get(caseName(each)) as Recorded;
       const request = { ...each.request(recorded), task: each.task, model: caseName(each) };
       const made = await (page as Page).evaluate(
