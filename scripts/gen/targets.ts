@@ -5,6 +5,7 @@ import { drawPackages } from "./draw-packages.ts";
 import { markdownTable, replaceMarked } from "./marked.ts";
 import { linkedSource, type MethodEntry, optionList, readMethods } from "./methods.ts";
 import { readStones } from "./stones.ts";
+import { systemsTable } from "./systems.ts";
 
 /** A generated file, or a file with a generated region, as it should be. */
 export interface Target {
@@ -24,6 +25,7 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
   ]);
   return [
     () => ({ path: "docs/packages.svg", content: drawPackages(readStones()) }),
+    () => marked("docs/methods/README.md", { systems: systemsTable() }),
     () => marked("docs/architecture.md", { floors: floorTable() }),
     () => marked("README.md", { packages: packageTable() }),
     () => marked("packages/merge/README.md", { methods: mergeTable(merge) }),
