@@ -9,6 +9,8 @@ import { deft } from "./methods/deft.ts";
 import { delora } from "./methods/delora.ts";
 import { dora } from "./methods/dora.ts";
 import { fourierft } from "./methods/fourierft.ts";
+import { frod } from "./methods/frod.ts";
+import { glora } from "./methods/glora.ts";
 import { gralora } from "./methods/gralora.ts";
 import { hira } from "./methods/hira.ts";
 import { hra } from "./methods/hra.ts";
@@ -48,6 +50,8 @@ export const adapterMethods: readonly AdapterMethod[] = [
   delora,
   dora,
   fourierft,
+  frod,
+  glora,
   gralora,
   hira,
   hra,

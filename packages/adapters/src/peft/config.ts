@@ -25,6 +25,13 @@ const otherTypes = [
   ..."VERA WAVEFT XLORA".split(" "),
 ];
 
+/** Why types whose files do not hold all that they compute with are not built. */
+const irreproducible: Readonly<Record<string, string>> = {
+  ADAMSS:
+    "its file does not say which output each row belongs to; PEFT finds out again by scikit-learn's clustering of a random decomposition",
+  PSOFT: "its file does not hold the singular vectors it turns, whose signs are those that LAPACK happened to choose",
+};
+
 /**
  * Finds the method that a configuration asks for and checks every field: what would change the weights in a way that
  * is not built is refused by name (`UNSUPPORTED_ADAPTER`), a field nobody knows is `UNKNOWN_OPTION` with the closest
@@ -93,7 +100,9 @@ function unknownType(type: string, file: string, methods: readonly AdapterMethod
   if (otherTypes.includes(type.toUpperCase())) {
     return new LoomweightError({
       code: "UNSUPPORTED_ADAPTER",
-      problem: `adapters of the type ${type} are not supported yet`,
+      problem: Object.hasOwn(irreproducible, type.toUpperCase())
+        ? `adapters of the type ${type} cannot be reproduced: ${irreproducible[type.toUpperCase()]}`
+        : `adapters of the type ${type} are not supported yet`,
       file,
       option: "peft_type",
       expected: known.join(", "),
