@@ -198,6 +198,7 @@ export function createProgram(run: Runner): Command {
     .argument("[out]", "the folder to write; must not exist; none with --in-place")
     .option("--dtype <list>", "fp32, fp16, q8, q4, q4f16, … separated by commas", parseList, ["fp32"])
     .option("--task <task>", "what the model is to do (default: from its config.json)")
+    .option("--device <list>", "where it may run: cpu, wasm, webgpu, cuda (default: all but cuda)", parseList)
     .addOption(
       new Option("--target <runtime>", "transformers.js, or genai: a folder that onnxruntime-genai loads").choices(
         exportTargets,
@@ -361,6 +362,7 @@ export interface ExportFlags extends QuantizeSettingFlags {
   /** Asks for slots, too. */
   readonly adapterLayout?: (typeof slotLayouts)[number];
   readonly task?: string;
+  readonly device?: readonly string[];
   readonly verify: boolean;
   readonly force?: boolean;
 }

@@ -9,7 +9,7 @@ import type { AnyFamily, FamilyGraph, FamilyGraphs, GraphName, ModelFamily } fro
 import { checkDevices, defaultDevices, type Fuse, fusedFor } from "./fusions.ts";
 import { harmlessFields } from "./harmless-fields.ts";
 import { rewriteNorms } from "./rewrite-norms.ts";
-import { isTask, type Task, tasks } from "./tasks.ts";
+import { type Task, taskNamed, tasks } from "./tasks.ts";
 import { requireEqualHeads } from "./tied-head.ts";
 import { type ComputeDType, weightsOf } from "./weights.ts";
 
@@ -55,13 +55,14 @@ export interface BuiltModel {
  */
 export async function buildModel(
   folder: Pick<ModelFolder, "location" | "config" | "checkpoint">,
-  task: Task = detectTask(folder),
+  wanted: Task = detectTask(folder),
   options: BuildModelOptions = {},
 ): Promise<BuiltModel> {
   const { dtype = "float32", cacheDtype = "float32", fuse = "onnxruntime", tiedHead = "shared" } = options;
   const devices = checkDevices(options.devices ?? defaultDevices);
   const family = familyOf(folder, options.families);
-  if (!isTask(task)) throw unknownName({ kind: "task", name: String(task), known: tasks, option: "task" });
+  const task = taskNamed(String(wanted));
+  if (task === undefined) throw unknownName({ kind: "task", name: String(wanted), known: tasks, option: "task" });
   if (!family.tasks.includes(task)) {
     throw new LoomweightError({
       code: "UNSUPPORTED_TASK",
@@ -80,6 +81,11 @@ export async function buildModel(
   const gpuOnly = devices.length === 1 && devices[0] === "webgpu";
   const model = { path: "", weights, fused, gpuOnly };
   const built = withPooling(family.build({ config, model, task, dtype, cacheDtype, tiedHead }), options.pooling);
+  if (task === "feature-extraction") {
+    // the head of a checkpoint that generates
+    const spare = family.headNames?.(config, "text-generation")?.head;
+    for (const each of ["weight", "bias"]) weights.ignore(`${spare}.${each}`);
+  }
   const unneeded = [...family.unneeded, ...(family.unneededFor?.[task] ?? []), ...(options.ignoreTensors ?? [])];
   refuseUnused(folder.checkpoint.location, weights.unused(unneeded));
   const graphs = Object.entries("graphs" in built ? built.graphs : { model: built }) as [GraphName, FamilyGraph][];

@@ -15,5 +15,5 @@ export {
   type ModelFamily,
 } from "./family.ts";
 export { checkDevices, devices, type Fuse, type FusedOp } from "./fusions.ts";
-export { isTask, type Task, tasks } from "./tasks.ts";
+export { isTask, type Task, taskNamed, tasks } from "./tasks.ts";
 export { type ComputeDType, type Weights, type WeightsOptions, weightsOf } from "./weights.ts";

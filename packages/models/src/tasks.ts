@@ -17,6 +17,13 @@ const taskNames = [
 
 export const tasks: readonly Task[] = taskNames;
 
+/** The task of a name; those that optimum adds "-with-past" to are the same here: a decoder always has its cache. */
+export function taskNamed(name: string): Task | undefined {
+  const task = name.replace(/-with-past$/, "");
+  const cached = ["text-generation", "text2text-generation", "automatic-speech-recognition"];
+  return isTask(task) && (task === name || cached.includes(task)) ? task : undefined;
+}
+
 export function isTask(name: string): name is Task {
   return (tasks as readonly string[]).includes(name);
 }

@@ -3,7 +3,7 @@ import * as everything from "../src/index.ts";
 
 test("the public names are these: a change of the interface shows here", () => {
   expect(Object.keys(everything).sort().join(" ")).toMatchInlineSnapshot(
-    `"buildModel checkDevices defineFamily detectTask devices families familyOf invalidConfig isTask readConfigFields tasks weightsOf"`,
+    `"buildModel checkDevices defineFamily detectTask devices families familyOf invalidConfig isTask readConfigFields taskNamed tasks weightsOf"`,
   );
 });
 

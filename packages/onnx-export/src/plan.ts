@@ -1,5 +1,5 @@
 import type { ModelFolder } from "@loomweight/checkpoint";
-import type { OnnxModel } from "@loomweight/graph";
+import type { Device, OnnxModel } from "@loomweight/graph";
 import {
   type BuildModelOptions,
   buildModel,
@@ -31,8 +31,10 @@ export interface ExportOptions extends Pick<BuildModelOptions, "ignoreConfig" | 
   readonly target?: ExportTarget;
   /** Kinds of weights, one model file each; default fp32, q8 and q4. For genai one: q4. */
   readonly dtypes?: readonly ExportDType[];
-  /** Which operators graphs may use; default "onnxruntime". */
+  /** Which operators graphs may use; default "onnxruntime": fused ones that all devices have. */
   readonly fuse?: Fuse;
+  /** Where the files may run; default cpu, wasm and webgpu. WebGPU alone: no node is left to the CPU. */
+  readonly devices?: readonly Device[];
   /**
    * dtype of cache inputs and outputs in fp16 and q4f16; default "float32", which every version of Node can feed, and for
    * genai "float16", as its own builder writes them; the logits of genai are of that dtype, too.
@@ -143,7 +145,7 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
       ...warnings,
       ...sentence.warnings,
       ...withoutSlot(slotted),
-      ...(genai ? [] : dtypes.flatMap((dtype) => slowOnWasm(dtype, graphs))),
+      ...(genai ? [] : dtypes.flatMap((dtype) => slowOrMissing(dtype, graphs, options.devices))),
     ],
   };
 }
@@ -190,7 +192,7 @@ function defaultTask(folder: ModelFolder): Task {
 
 /** Float graphs by dtype and kind of head, each built once. */
 function floatGraphs(folder: ModelFolder, task: Task, options: ExportOptions) {
-  const { fuse, cacheDtype, ignoreConfig, ignoreTensors, pooling } = options;
+  const { fuse, devices, cacheDtype, ignoreConfig, ignoreTensors, pooling } = options;
   const built = new Map<string, ReturnType<typeof buildModel>>();
   return (dtype: "float32" | "float16", tiedHead: TiedHead) => {
     const key = `${dtype} ${tiedHead}`;
@@ -201,6 +203,7 @@ function floatGraphs(folder: ModelFolder, task: Task, options: ExportOptions) {
         dtype,
         tiedHead,
         fuse,
+        devices,
         cacheDtype: cache,
         ignoreConfig,
         ignoreTensors,
@@ -225,9 +228,24 @@ function labelCount([first]: readonly PlannedGraph[]): number | undefined {
   return typeof size === "number" ? size : undefined;
 }
 
-function slowOnWasm(dtype: ExportDType, graphs: readonly PlannedGraph[]): ExportWarning[] {
+/** What devices asked for (default all) do badly. */
+function slowOrMissing(
+  dtype: ExportDType,
+  graphs: readonly PlannedGraph[],
+  devices: readonly Device[] | undefined,
+): ExportWarning[] {
   const file = graphs.find((each) => each.dtype === dtype)?.file;
-  if (!exportDTypes[dtype].blocks || file === undefined) return [];
+  if (file === undefined) return [];
+  if (devices?.includes("webgpu") && ["q8", "int8", "uint8"].includes(dtype)) {
+    return [
+      {
+        code: "NO_WEBGPU_KERNEL",
+        file: `onnx/${file}`,
+        message: `${dtype} quantizes activations while it runs, for which WebGPU has no kernels: its products run on the CPU. Export q4 or fp16 for it.`,
+      },
+    ];
+  }
+  if (!exportDTypes[dtype].blocks || devices?.includes("wasm") === false) return [];
   return [
     {
       code: "SLOW_ON_WASM",

@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import { checkDevices } from "@loomweight/models";
 import { checkDTypes, type ExportDType, type ExportedFile, type ExportReport } from "@loomweight/onnx-export";
 import { exportFolder, exportInPlace } from "@loomweight/onnx-export/node";
 import type { CommandContext } from "../context.ts";
@@ -49,6 +50,7 @@ function toFolder(
     dtypes,
     target: options.target,
     task: checkTask(options.task),
+    devices: options.device && checkDevices(options.device),
     adapterSlots: (options.adapterSlots || options.adapterLayout !== undefined) && { layout: options.adapterLayout },
     quantize: quantizeSettings(options),
     externalData: options.externalData ?? "auto",

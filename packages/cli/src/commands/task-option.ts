@@ -1,9 +1,10 @@
-import { isTask, type Task, tasks } from "@loomweight/models";
+import { type Task, taskNamed, tasks } from "@loomweight/models";
 import { unknownName } from "@loomweight/tensor/errors";
 
 /** The value of --task. Throws `INVALID_OPTION`. */
 export function checkTask(task: string | undefined): Task | undefined {
-  if (task === undefined || isTask(task)) return task;
+  const named = task === undefined ? undefined : taskNamed(task);
+  if (task === undefined || named !== undefined) return named;
   throw unknownName({
     kind: "task",
     name: task,

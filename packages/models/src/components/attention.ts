@@ -104,8 +104,9 @@ export function attendCached(
 ): Attended {
   const { layer, scale = 1 / Math.sqrt(options.headDim), softCap } = options;
   const past = decoder.past?.[layer];
-  // the fused operator takes head sizes that 8 divides; not every provider's bends scores before it adds the bias
-  return !module.fused.has("GroupQueryAttention") || softCap !== undefined || options.headDim % 8 !== 0
+  // the fused operator is for caches and takes head sizes that 8 divides; not every provider's bends scores before it adds the bias
+  const fits = past !== undefined && softCap === undefined && options.headDim % 8 === 0;
+  return !fits || !module.fused.has("GroupQueryAttention")
     ? attendStandard(query, key, value, past, decoder.biases[layer], { ...options, scale, softCap })
     : attendFused(query, key, value, past, decoder, layer, { ...options, scale });
 }
