@@ -9,9 +9,9 @@ async function fold(
   own: { basis: Tensor; diagonal: Tensor; values: Tensor; places: Tensor },
 ) {
   const layer = layerOf("linear", weight.shape);
-  const context = { path: "a", layersInOrder: () => new Map(), weight: async () => weight };
+  const context = { path: "a", layers: new Map(), layersInOrder: () => new Map(), weight: async () => weight };
   const made = await frod.prepare?.(layer, own as never, {}, context);
-  const params = { ...own, turned: made?.turned?.value } as never;
+  const params = { ...own, turned: made?.turned } as never;
   const values = layerValues(layer, weight, undefined);
   const x = numbers("x", [3, weight.shape[1]]);
   return {

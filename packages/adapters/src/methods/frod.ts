@@ -40,9 +40,10 @@ export const frod = defineAdapter({
       fix: "Start from an adapter that PEFT made.",
     });
   },
-  prepare: async (layer, { basis }, _given, { weight }) => {
+  prepared: (layer): { readonly [K in FrodParams]?: ParamShape } => ({ turned: ["out", layer.in] }),
+  prepare: async (_layer, { basis }, _given, { weight }) => {
     const turned = transpose(solve(basis as Tensor, contiguous(transpose(await weight(), [1, 0]) as Tensor)), [1, 0]);
-    return { turned: { shape: ["out", layer.in], value: normalised(turned as Tensor) } };
+    return { turned: normalised(turned as Tensor) };
   },
   apply: (layer, params, x) => forwardWith(layer, changed(layer, params), x),
   weight: (layer, params) => changed(layer, params),

@@ -50,9 +50,14 @@ test("worked example of the page", async () => {
   };
   expectNumbers(foldRows(glora, w, params, vectors), [2, 4, 3.5, 4.5]);
   const layer = layerOf("linear", [2, 2]);
-  const context = { path: "a", layersInOrder: () => new Map(), weight: async () => float64(w.flat(), [2, 2]) };
+  const context = {
+    path: "a",
+    layers: new Map(),
+    layersInOrder: () => new Map(),
+    weight: async () => float64(w.flat(), [2, 2]),
+  };
   const made = await glora.prepare?.(layer, params, vectors, context);
-  const all = { ...params, throughWeight: made?.throughWeight?.value } as never;
+  const all = { ...params, throughWeight: made?.throughWeight } as never;
   // b + b ∘ D + E + W C = [1, 1] + [2, 0] + [0, 3] + [-1, -1]
   expectNumbers(plainNumbers(glora.bias?.change(float64([1, 1], [2]), layer, all, vectors)), [2, 3]);
 });

@@ -36,11 +36,12 @@ export const glora = defineAdapter({
     }
     return fresh;
   },
+  prepared: (): Readonly<Record<string, ParamShape>> => ({ throughWeight: ["out"] }),
   prepare: async (_layer, params, _given, { weight }) => {
     const column = pathOf(params as Params, "C");
     // A bias is folded apart from the weight: what C adds to it is computed here from the base.
     if (column === undefined) return {};
-    return { throughWeight: { shape: ["out"], value: shift(await weight(), column) as Tensor } };
+    return { throughWeight: shift(await weight(), column) as Tensor };
   },
   apply: (layer, params, x) => {
     const change = updateOf(layer.base, layer, params);
