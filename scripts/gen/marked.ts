@@ -26,12 +26,17 @@ export function replaceMarked(
 /** A markdown table whose columns are padded, as the formatter of the repository leaves it. */
 export function markdownTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = [headings, ...rows].map((row) => row.map((cell) => cell.replaceAll("|", "\\|").replaceAll("\n", " ")));
-  const widths = headings.map((_, column) => Math.max(3, ...cells.map((row) => [...(row[column] ?? "")].length)));
+  const widths = headings.map((_, column) => Math.max(3, ...cells.map((row) => widthOf(row[column] ?? ""))));
   const line = (row: readonly string[]) =>
-    `| ${widths.map((width, column) => (row[column] ?? "") + " ".repeat(width - [...(row[column] ?? "")].length)).join(" | ")} |`;
+    `| ${widths.map((width, column) => (row[column] ?? "") + " ".repeat(width - widthOf(row[column] ?? ""))).join(" | ")} |`;
   return [
     line(cells[0]),
     `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`,
     ...cells.slice(1).map(line),
   ].join("\n");
+}
+
+/** Columns that a text takes up: a combining mark stands above the letter before it. */
+function widthOf(text: string): number {
+  return [...text].filter((character) => !/\p{Mn}/u.test(character)).length;
 }
