@@ -20,6 +20,8 @@ export interface MethodEntry {
   readonly page: boolean;
   /** "block": changes activations at modules; "layer": changes weights. Adapters only. */
   readonly scope?: string;
+  /** The definition itself. */
+  readonly definition: unknown;
 }
 
 /**
@@ -56,6 +58,7 @@ async function readMethod(directory: string, file: string): Promise<MethodEntry>
     inputOptions: inputOptions ?? {},
     page: existsSync(page),
     scope,
+    definition,
   };
 }
 

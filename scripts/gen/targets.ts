@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "../packages/packages.ts";
+import { adapterTable } from "./adapter-table.ts";
 import { drawPackages } from "./draw-packages.ts";
 import { markdownTable, replaceMarked } from "./marked.ts";
 import { linkedSource, type MethodEntry, optionList, readMethods } from "./methods.ts";
@@ -39,7 +40,7 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
         typeFrom: "./define.ts",
         says: "Every merge method by name: what recipes and the command line look methods up in.",
       }),
-    () => marked("packages/adapters/README.md", { methods: methodTable(adapters) }),
+    () => marked("packages/adapters/README.md", { methods: adapterTable(adapters) }),
     () => indexTarget("adapters", adapters),
     () =>
       listTarget(
