@@ -7,12 +7,12 @@ const node = (op: string, name: string, inputs: string[], outputs: string[]): On
   ...{ op, domain: "", name, inputs, outputs, attributes: {} },
 });
 
-/** Sixteen layers of two products each, and a head with a bias whose name tells nothing. */
-function decoder(): OnnxModel {
+/** Layers of two products each, and a head with a bias whose name tells nothing. */
+function decoder(layers = 16): OnnxModel {
   const nodes: OnnxNode[] = [];
   const weights = new Map<string, [number, number]>();
   let x = "x";
-  for (let layer = 0; layer < 16; layer++) {
+  for (let layer = 0; layer < layers; layer++) {
     for (const part of ["self_attn.v_proj", "mlp.gate_proj"]) {
       const weight = `model.layers.${layer}.${part}.weight`;
       weights.set(weight, [32, 32]);
@@ -43,8 +43,8 @@ function decoder(): OnnxModel {
 }
 
 /** Bits by name of the node that was rewritten. */
-function bitsOf(options: WeightOnlyOptions): Record<string, number> {
-  const { nodes } = quantizeWeightOnly(decoder(), options).graph;
+function bitsOf(options: WeightOnlyOptions, layers?: number): Record<string, number> {
+  const { nodes } = quantizeWeightOnly(decoder(layers), options).graph;
   return Object.fromEntries(
     nodes.map(({ op, name, attributes: { bits } }) => [
       name.replace(/_Q\d$/, ""),
@@ -53,8 +53,8 @@ function bitsOf(options: WeightOnlyOptions): Record<string, number> {
   );
 }
 
-const inEight = (options: WeightOnlyOptions) =>
-  Object.entries(bitsOf(options))
+const inEight = (options: WeightOnlyOptions, layers?: number) =>
+  Object.entries(bitsOf(options, layers))
     .filter(([, bits]) => bits === 8)
     .map(([name]) => name);
 
@@ -78,6 +78,18 @@ test("k-mixed: value projections of the outer eighths and of every third layer b
     ...layers.map((layer) => `/layers.${layer}/self_attn.v_proj/MatMul`),
     "/last",
   ]);
+});
+
+// What `make_matmul_mixed_precision` of onnxruntime-genai's builder lists: an eighth is rounded half to even there.
+test.each([
+  [12, [0, 1, 4, 7, 10, 11]],
+  [22, [0, 1, 2, 5, 8, 11, 14, 17, 20, 21]],
+  [28, [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 25, 26, 27]],
+  [30, [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29]],
+  [36, [0, 1, 2, 3, 4, 6, 9, 12, 15, 18, 21, 24, 27, 30, 32, 33, 34, 35]],
+])("k-mixed of %i layers", (count, layers) => {
+  const names = layers.map((layer) => `/layers.${layer}/self_attn.v_proj/MatMul`);
+  expect(inEight({ mixed: "k-mixed" }, count)).toEqual([...names, "/last"]);
 });
 
 test("rules by regular expression and by name win over presets; the first that fits counts", () => {

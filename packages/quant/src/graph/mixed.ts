@@ -1,5 +1,6 @@
 import type { OnnxModel, OnnxNode } from "@loomweight/graph";
 import { type BlockBits, invalid } from "../options.ts";
+import { roundHalfToEven } from "../rounding.ts";
 import { matchesPattern } from "./selection.ts";
 
 /** How some products are coded otherwise than the rest; of several rules that fit a node the first one counts. */
@@ -61,11 +62,12 @@ export function nodesInEightBits(model: OnnxModel, preset: MixedPreset, where: s
   };
   const last = products.reduce((most, node) => Math.max(most, layerOf(node) ?? -1), -1);
   const count = last + 1;
+  const eighth = roundHalfToEven(count / 8);
   for (const node of products) {
     const layer = layerOf(node);
     if (layer === undefined || preset === "head") continue;
     if (preset === "ends" && (layer === 0 || layer === last)) chosen.add(node);
-    const spread = layer < count / 8 || layer >= (7 * count) / 8 || (layer - Math.floor(count / 8)) % 3 === 2;
+    const spread = layer < count / 8 || layer >= (7 * count) / 8 || (layer - eighth) % 3 === 2;
     const suffers = sensitive.test(node.inputs[1]) || sensitive.test(node.name);
     if (preset === "k-mixed" && spread && suffers) chosen.add(node);
   }
