@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { markdownTable } from "../../scripts/gen/marked.ts";
 
 /** Numbers of one kind over seeds. */
 export interface Row {
@@ -89,10 +90,9 @@ export function table({ rows }: Results): string {
         ? found[0].toFixed(digits)
         : `${mean(found).toFixed(digits)} ± ${deviation(found).toFixed(digits)}`;
     });
-    return `| ${[name, trained.toLocaleString("en"), ...cells].join(" | ")} |`;
+    return [name, trained.toLocaleString("en"), ...cells];
   });
-  const header = ["", "trained values", ...measures];
-  return [`| ${header.join(" | ")} |`, `|${" --- |".repeat(header.length)}`, ...lines].join("\n");
+  return markdownTable(["", "trained values", ...measures], lines);
 }
 
 /** Replaces what stands between `<!-- name:begin -->` and `<!-- name:end -->` of a page. */
