@@ -112,9 +112,8 @@ test("several adapters in one batch give each row what its adapter alone gives",
   });
 });
 
-test("two adapters take turns in one session without using more memory", { timeout: 300_000 }, async () => {
-  // the whole of it: LOOMWEIGHT_SWAPS=1000
-  const swaps = Number(process.env.LOOMWEIGHT_SWAPS || 400);
+test("two adapters take 1,000 turns in one session without using more memory", { timeout: 300_000 }, async () => {
+  const swaps = Number(process.env.LOOMWEIGHT_SWAPS || 1000);
   const folder = await smallLlama();
   const { bytes, slots } = await exportedGraph(folder, { dtypes: ["fp32"], adapterSlots: true });
   await withGraph(bytes, async (raw) => {
@@ -136,8 +135,8 @@ test("two adapters take turns in one session without using more memory", { timeo
     }
     expect(relativeDifference(first.one, first.two)).toBeGreaterThan(0.1);
     if (process.env.LOOMWEIGHT_SWAPS) console.log(`resident bytes at half time and at the end: ${sizes.join(", ")}`);
-    // a leak of the factors alone would be 0.56 MB a swap
-    expect(sizes[1] - sizes[0]).toBeLessThan((swaps / 2) * 0.3e6);
+    // a leak of the factors alone would be 0.56 MB a swap, 280 MB
+    expect(sizes[1] - sizes[0]).toBeLessThan((swaps / 2) * 0.1e6);
   });
 });
 
