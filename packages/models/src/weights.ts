@@ -8,6 +8,8 @@ export type ComputeDType = "float32" | "float16";
 /** The weights of a checkpoint as parameters of a graph, read lazily and cast once to the graph's dtype. */
 export interface Weights {
   readonly dtype: ComputeDType;
+  /** The same weights in another dtype: parts of a half-precision graph stay float32. */
+  in(dtype: ComputeDType): Weights;
   has(name: string): boolean;
   /** Shape as stored. Throws `MISSING_TENSOR`. */
   shapeOf(name: string): readonly number[];
@@ -86,17 +88,18 @@ export function weightsOf(checkpoint: Checkpoint, { dtype, basePrefix, configFil
     made.set(key, value);
     return value;
   };
-  return {
+  const view = (dtype: ComputeDType): Weights => ({
     dtype,
+    in: view,
     has: (name) => storedName(name) !== undefined,
     shapeOf: (name) => find(name).shape,
     tensor(name, shape) {
       const stored = checked(name, shape).name;
-      return once(stored, () => parameterFrom(checkpoint, stored, { dtype, scratch }));
+      return once(`${stored} ${dtype}`, () => parameterFrom(checkpoint, stored, { dtype, scratch }));
     },
     matrix(name, shape, as) {
       const stored = checked(name, shape).name;
-      return once(`${as ?? stored} transposed`, () =>
+      return once(`${as ?? stored} ${dtype} transposed`, () =>
         parameterFrom(checkpoint, stored, { dtype, transpose: true, as, scratch }),
       );
     },
@@ -109,7 +112,8 @@ export function weightsOf(checkpoint: Checkpoint, { dtype, basePrefix, configFil
         (name) => !used.has(name) && !harmless.some((pattern) => pattern.test(name)),
       ),
     storedName,
-  };
+  });
+  return view(dtype);
 }
 
 function missingTensor(checkpoint: Checkpoint, name: string, configFile: string): LoomweightError {

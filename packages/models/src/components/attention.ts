@@ -32,6 +32,8 @@ export interface CachedAttentionOptions extends HeadSizes {
   readonly scale?: number;
   /** Scores are bent into ±softCap before the mask; default not. */
   readonly softCap?: number;
+  /** In half precision, multiply queries by the scale before they meet keys: scores without it leave the range. Default false. */
+  readonly scaleFirst?: boolean;
 }
 
 /** Result of attention with a cache: [batch, sequence, …], and the keys and values of all tokens so far. */
@@ -90,6 +92,7 @@ export interface AttendCachedOptions extends HeadSizes {
   readonly layer: number;
   readonly scale?: number;
   readonly softCap?: number;
+  readonly scaleFirst?: boolean;
 }
 
 /**
@@ -108,7 +111,7 @@ export function attendCached(
   const fits = past !== undefined && softCap === undefined && options.headDim % 8 === 0;
   return !fits || !module.fused.has("GroupQueryAttention")
     ? attendStandard(query, key, value, past, decoder.biases[layer], { ...options, scale, softCap })
-    : attendFused(query, key, value, past, decoder, layer, { ...options, scale });
+    : attendFused(module, { query, key, value }, past, decoder, { ...options, scale });
 }
 
 /** softmax(cap(q · kᵀ · scale) + bias) · v in standard operators; q, k, v [batch, sequence, heads, headDim]. */
@@ -146,17 +149,16 @@ function attendStandard(
  * lengths of its own, as the operator is usually wired, a row padded on the left would attend to its padding.
  */
 function attendFused(
-  query: Value,
-  key: Value,
-  value: Value,
+  module: Module,
+  { query, key, value }: QueryKeyValue,
   past: KeyValues | undefined,
   decoder: DecoderInputs,
-  layer: number,
-  { heads, kvHeads, headDim, scale }: HeadSizes & { scale: number },
+  { heads, kvHeads, headDim, layer, scale, scaleFirst = false }: AttendCachedOptions & { readonly scale: number },
 ): Attended {
+  const scaled = scaleFirst && module.weights.dtype === "float16";
   const { output, presentKey, presentValue } = groupQueryAttention(
     {
-      query: flatHeads(query, heads * headDim),
+      query: flatHeads(scaled ? mul(query, scale) : query, heads * headDim),
       key: flatHeads(key, kvHeads * headDim),
       value: flatHeads(value, kvHeads * headDim),
       pastKey: past?.key,
@@ -165,7 +167,7 @@ function attendFused(
       totalSequenceLength: decoder.total,
       attentionBias: decoder.biases[layer],
     },
-    { heads, kvHeads, scale },
+    { heads, kvHeads, scale: scaled ? 1 : scale },
   );
   return { output, present: { key: presentKey, value: presentValue } };
 }

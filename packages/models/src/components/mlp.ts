@@ -1,4 +1,5 @@
-import { mul, type Value } from "@loomweight/graph";
+import { cast, mul, type Value } from "@loomweight/graph";
+import { productInRange } from "./float32.ts";
 import { linear } from "./linear.ts";
 import type { Module } from "./module.ts";
 
@@ -9,16 +10,24 @@ export interface MlpOptions {
   readonly bias: boolean;
 }
 
+export interface GatedMlpOptions extends MlpOptions {
+  /** The product of gate and up, and the result, are float32, in half precision too; only without a bias. Default false. */
+  readonly wide?: boolean;
+}
+
 /** Gated MLP: down(activation(gate(x)) · up(x)). Shazeer 2020, arXiv:2002.05202. Weights gate_proj, up_proj, down_proj. */
 export function gatedMlp(
   module: Module,
   x: Value,
-  { hiddenSize, intermediateSize, activation, bias }: MlpOptions,
+  { hiddenSize, intermediateSize, activation, bias, wide = false }: GatedMlpOptions,
 ): Value {
   const widen = { inFeatures: hiddenSize, outFeatures: intermediateSize, bias };
-  const gate = activation(linear(module, "gate_proj", x, widen));
+  const narrow = { inFeatures: intermediateSize, outFeatures: hiddenSize, bias };
+  const down = (widened: Value) => linear(module, "down_proj", widened, narrow);
+  const gate = linear(module, "gate_proj", x, widen);
   const up = linear(module, "up_proj", x, widen);
-  return linear(module, "down_proj", mul(gate, up), { inFeatures: intermediateSize, outFeatures: hiddenSize, bias });
+  if (!wide || bias) return down(mul(activation(gate), up));
+  return productInRange(module, mul(activation(cast(gate, "float32")), cast(up, "float32")), down);
 }
 
 export interface PlainMlpOptions extends MlpOptions {

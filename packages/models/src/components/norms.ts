@@ -1,4 +1,5 @@
 import { add, layerNormalization, simplifiedLayerNormalization, type Value } from "@loomweight/graph";
+import { inFloat32 } from "./float32.ts";
 import { inside, type Module, weight } from "./module.ts";
 
 export interface NormOptions {
@@ -26,7 +27,7 @@ export function layerNorm(
 }
 
 /**
- * RMSNorm over the last axis: x / sqrt(mean(x²) + ε) · weight, normalised in float32. One node here, of which
+ * RMSNorm over the last axis: x / sqrt(mean(x²) + ε) · weight, normalised in float32, in the dtype of x. One node here, of which
  * `rewriteNorms` makes what a file may hold.
  * Zhang and Sennrich 2019, arXiv:1910.07467.
  */
@@ -44,7 +45,7 @@ export function rmsNorm(
   },
 ): Value {
   return inside(parent, name, (module) => {
-    const stored = weight(module, "weight", [size]);
+    const stored = weight(x.dtype === "float32" ? inFloat32(module) : module, "weight", [size]);
     const scale = unitOffset ? add(stored, 1) : stored;
     return simplifiedLayerNormalization(x, scale, { axis: -1, epsilon });
   });

@@ -1,10 +1,11 @@
-import { add, type Value } from "@loomweight/graph";
+import { add, cast, type Value } from "@loomweight/graph";
 import type { DecoderSizes } from "../decoder-config.ts";
 import type { FamilyBuild, FamilyGraph, HeadNames } from "../family.ts";
 import type { Task } from "../tasks.ts";
 import { type Attended, cachedSelfAttention } from "./attention.ts";
 import { type CausalDecoderConfig, causalDecoder, type DecoderLayer } from "./causal-decoder.ts";
 import { embedding } from "./embeddings.ts";
+import { narrowed } from "./float32.ts";
 import { gatedMlp } from "./mlp.ts";
 import { inside, type Module } from "./module.ts";
 import { rmsNorm } from "./norms.ts";
@@ -24,6 +25,11 @@ export interface PreNormDecoderConfig extends DecoderSizes, CausalDecoderConfig 
   readonly headNorm?: boolean;
   /** Layers whose queries and keys do not turn; default none. */
   readonly withoutRope?: ReadonlySet<number>;
+  /**
+   * Published weights leave float16's range: in half precision, sums of branches, gated products and norms stay float32
+   * and queries are scaled before they meet keys. Default false.
+   */
+  readonly wide?: boolean;
 }
 
 export const decoderHead = "lm_head";
@@ -40,14 +46,17 @@ export function decoderHeadNames({ tied }: CausalDecoderConfig, task: Task): Hea
  */
 export function preNormDecoder(options: FamilyBuild<PreNormDecoderConfig>): FamilyGraph {
   const { config } = options;
-  const { vocabSize, hiddenSize, epsilon, withoutRope } = config;
+  const { vocabSize, hiddenSize, epsilon, withoutRope, wide = false } = config;
   return causalDecoder(options, {
     base: "model",
     layers: "layers",
     rope: (layer) => (withoutRope?.has(layer) === true ? undefined : config.rope),
-    embed: (base, { inputIds }) => embedding(base, "embed_tokens", inputIds, [vocabSize, hiddenSize]),
+    embed: (base, { inputIds }) => {
+      const words = embedding(base, "embed_tokens", inputIds, [vocabSize, hiddenSize]);
+      return wide ? cast(words, "float32") : words;
+    },
     block: (module, x, place) => block(module, x, place, config),
-    norm: (base, x) => rmsNorm(base, "norm", x, { size: hiddenSize, epsilon }),
+    norm: (base, x) => narrowed(base, rmsNorm(base, "norm", x, { size: hiddenSize, epsilon })),
     head: { name: decoderHead, embedding: decoderEmbedding },
   });
 }
@@ -56,16 +65,17 @@ function block(module: Module, x: Value, place: DecoderLayer, config: PreNormDec
   const { hiddenSize, headDim, epsilon } = config;
   const norm = { size: hiddenSize, epsilon };
   const headNorm = (self: Module, name: string, heads: Value) => rmsNorm(self, name, heads, { size: headDim, epsilon });
-  const normedInput = rmsNorm(module, "input_layernorm", x, norm);
+  const normedInput = narrowed(module, rmsNorm(module, "input_layernorm", x, norm));
   const { output, present } = inside(module, "self_attn", (self) =>
     cachedSelfAttention(self, normedInput, place.decoder, place.rotation, {
       ...config,
       layer: place.layer,
       headNorm: config.headNorm === true ? headNorm : undefined,
+      scaleFirst: config.wide,
     }),
   );
-  const middle = add(x, output);
-  const normedMiddle = rmsNorm(module, "post_attention_layernorm", middle, norm);
+  const middle = add(x, cast(output, x.dtype));
+  const normedMiddle = narrowed(module, rmsNorm(module, "post_attention_layernorm", middle, norm));
   const widened = inside(module, "mlp", (mlp) => gatedMlp(mlp, normedMiddle, { ...config, bias: config.mlpBias }));
-  return { output: add(middle, widened), present };
+  return { output: add(middle, cast(widened, x.dtype)), present };
 }

@@ -1,4 +1,4 @@
-import { add, mul, type Value } from "@loomweight/graph";
+import { add, cast, mul, type Value } from "@loomweight/graph";
 import type { ConfigReader } from "../config-reader.ts";
 import { type DecoderDefaults, type DecoderSizes, readDecoderSizes } from "../decoder-config.ts";
 import type { FamilyBuild, FamilyGraph } from "../family.ts";
@@ -6,6 +6,7 @@ import { readActivation } from "./activation.ts";
 import { type Attended, cachedSelfAttention } from "./attention.ts";
 import { type CausalDecoderConfig, causalDecoder, type DecoderLayer } from "./causal-decoder.ts";
 import { embedding } from "./embeddings.ts";
+import { narrowed } from "./float32.ts";
 import { softCapped } from "./heads.ts";
 import { gatedMlp } from "./mlp.ts";
 import { inside, type Module } from "./module.ts";
@@ -57,7 +58,8 @@ export function readSandwichDecoder(
 
 /**
  * A decoder with a norm before and after each branch: x + norm(attention(norm(x))), then x + norm(mlp(norm(x))). Norms are
- * scaled by 1 + weight, embeddings multiplied by sqrt(hidden size).
+ * scaled by 1 + weight, embeddings multiplied by sqrt(hidden size). Sums of branches grow into the hundred thousands: they,
+ * the norms around them and gated products are float32 in half precision too.
  * Source: Gemma 2, arXiv:2408.00118, and Gemma 3, arXiv:2503.19786.
  */
 export function sandwichDecoder(options: FamilyBuild<SandwichDecoderConfig>): FamilyGraph {
@@ -68,21 +70,21 @@ export function sandwichDecoder(options: FamilyBuild<SandwichDecoderConfig>): Fa
     layers: "layers",
     rope: (layer) => config.ropes[layer],
     embed: (base, { inputIds }) =>
-      mul(embedding(base, "embed_tokens", inputIds, [vocabSize, hiddenSize]), Math.sqrt(hiddenSize)),
+      mul(cast(embedding(base, "embed_tokens", inputIds, [vocabSize, hiddenSize]), "float32"), Math.sqrt(hiddenSize)),
     block: (module, x, place) => block(module, x, place, config),
-    norm: (base, x) => rmsNorm(base, "norm", x, { size: hiddenSize, epsilon, unitOffset: true }),
+    norm: (base, x) => narrowed(base, rmsNorm(base, "norm", x, { size: hiddenSize, epsilon, unitOffset: true })),
     head: { name: decoderHead, embedding: decoderEmbedding },
-    logits: (logits) => softCapped(logits, config.logitCap),
+    logits: (logits) => softCapped(cast(logits, "float32"), config.logitCap),
   });
 }
 
 function block(module: Module, x: Value, place: DecoderLayer, config: SandwichDecoderConfig): Attended {
   const { hiddenSize, headDim, epsilon, attentionBias } = config;
   const normed = (name: string, value: Value) =>
-    rmsNorm(module, name, value, { size: hiddenSize, epsilon, unitOffset: true });
+    rmsNorm(module, name, cast(value, "float32"), { size: hiddenSize, epsilon, unitOffset: true });
   const headNorm = (self: Module, name: string, heads: Value) =>
-    rmsNorm(self, name, heads, { size: headDim, epsilon, unitOffset: true });
-  const normedInput = normed("input_layernorm", x);
+    narrowed(self, rmsNorm(self, name, cast(heads, "float32"), { size: headDim, epsilon, unitOffset: true }));
+  const normedInput = narrowed(module, normed("input_layernorm", x));
   const { output, present } = inside(module, "self_attn", (self) =>
     cachedSelfAttention(self, normedInput, place.decoder, place.rotation, {
       ...config,
@@ -91,10 +93,11 @@ function block(module: Module, x: Value, place: DecoderLayer, config: SandwichDe
       headNorm: config.headNorm ? headNorm : undefined,
       layer: place.layer,
       softCap: config.scoreCap,
+      scaleFirst: true,
     }),
   );
   const middle = add(x, normed("post_attention_layernorm", output));
-  const mlpInput = normed("pre_feedforward_layernorm", middle);
-  const widened = inside(module, "mlp", (mlp) => gatedMlp(mlp, mlpInput, { ...config, bias: false }));
+  const mlpInput = narrowed(module, normed("pre_feedforward_layernorm", middle));
+  const widened = inside(module, "mlp", (mlp) => gatedMlp(mlp, mlpInput, { ...config, bias: false, wide: true }));
   return { output: add(middle, normed("post_feedforward_layernorm", widened)), present };
 }

@@ -1,8 +1,9 @@
-import { add, mul, type Value } from "@loomweight/graph";
+import { add, cast, mul, type Value } from "@loomweight/graph";
 import { readActivation } from "../components/activation.ts";
 import { type Attended, cachedSelfAttention } from "../components/attention.ts";
 import { causalDecoder, type DecoderLayer } from "../components/causal-decoder.ts";
 import { embedding } from "../components/embeddings.ts";
+import { narrowed } from "../components/float32.ts";
 import { gatedMlp } from "../components/mlp.ts";
 import { inside, type Module } from "../components/module.ts";
 import { rmsNorm } from "../components/norms.ts";
@@ -68,27 +69,28 @@ export const gemma = defineFamily<PreNormDecoderConfig>({
       layers: "layers",
       rope: () => config.rope,
       embed: (base, { inputIds }) =>
-        mul(embedding(base, "embed_tokens", inputIds, [vocabSize, hiddenSize]), Math.sqrt(hiddenSize)),
+        mul(cast(embedding(base, "embed_tokens", inputIds, [vocabSize, hiddenSize]), "float32"), Math.sqrt(hiddenSize)),
       block: (module, x, place) => block(module, x, place, config),
-      norm: (base, x) => rmsNorm(base, "norm", x, { size: hiddenSize, epsilon, unitOffset: true }),
+      norm: (base, x) => narrowed(base, rmsNorm(base, "norm", x, { size: hiddenSize, epsilon, unitOffset: true })),
       head: { name: decoderHead, embedding: decoderEmbedding },
     });
   },
 });
 
-/** x + attention(norm(x)), then x + mlp(norm(x)) */
+/** x + attention(norm(x)), then x + mlp(norm(x)); x is float32 in half precision too, which its sums leave. */
 function block(module: Module, x: Value, place: DecoderLayer, config: PreNormDecoderConfig): Attended {
   const norm = { size: config.hiddenSize, epsilon: config.epsilon, unitOffset: true };
-  const normedInput = rmsNorm(module, "input_layernorm", x, norm);
+  const normedInput = narrowed(module, rmsNorm(module, "input_layernorm", x, norm));
   const { output, present } = inside(module, "self_attn", (self) =>
     cachedSelfAttention(self, normedInput, place.decoder, place.rotation, {
       ...config,
       headNorm: undefined,
+      scaleFirst: true,
       layer: place.layer,
     }),
   );
-  const middle = add(x, output);
-  const normedMiddle = rmsNorm(module, "post_attention_layernorm", middle, norm);
-  const widened = inside(module, "mlp", (mlp) => gatedMlp(mlp, normedMiddle, { ...config, bias: false }));
+  const middle = add(x, cast(output, "float32"));
+  const normedMiddle = narrowed(module, rmsNorm(module, "post_attention_layernorm", middle, norm));
+  const widened = inside(module, "mlp", (mlp) => gatedMlp(mlp, normedMiddle, { ...config, bias: false, wide: true }));
   return { output: add(middle, widened), present };
 }

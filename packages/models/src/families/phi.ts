@@ -94,7 +94,11 @@ function attention(self: Module, x: Value, { layer, decoder, rotation }: Decoder
   const query = turn(normed("q_layernorm", project("q_proj", heads)));
   const key = turn(normed("k_layernorm", project("k_proj", kvHeads)));
   const value = project("v_proj", kvHeads);
-  const { output: mixed, present } = attendCached(self, { query, key, value }, decoder, { ...config, layer });
+  const { output: mixed, present } = attendCached(self, { query, key, value }, decoder, {
+    ...config,
+    layer,
+    scaleFirst: true,
+  });
   const shape = { inFeatures: heads * headDim, outFeatures: hiddenSize, bias: true };
   return { output: linear(self, "dense", mixed, shape), present };
 }

@@ -36,6 +36,7 @@ export const qwen2 = defineFamily<PreNormDecoderConfig>({
       inputBias: true,
       outputBias: false,
       mlpBias: false,
+      wide: true,
       tied: config.flag("tie_word_embeddings", false),
       rope: readRope(config, { theta: 10000 }),
       windows: readOptionalWindows(config, sizes.layers, { window: 4096, slides: (layer) => layer >= firstSliding }),

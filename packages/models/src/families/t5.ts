@@ -1,8 +1,9 @@
-import { add, input, mul, type Value } from "@loomweight/graph";
+import { add, cast, input, mul, type Value } from "@loomweight/graph";
 import { activations } from "../components/activation.ts";
 import { type Attended, attend } from "../components/attention.ts";
 import { columnsOf, maskValues } from "../components/columns.ts";
 import { embedding } from "../components/embeddings.ts";
+import { narrowed, productInRange } from "../components/float32.ts";
 import { languageHead, logitsOutput } from "../components/heads.ts";
 import { linear } from "../components/linear.ts";
 import { triangularBias } from "../components/mask.ts";
@@ -44,7 +45,8 @@ const words = "shared";
 
 /**
  * T5, Flan-T5 and mT5: encoder–decoder with RMSNorm in front of each branch, no biases, scores without a scale and with a
- * bias by distance that the first block holds for all. A tied head reads its input times hiddenSize^−0.5.
+ * bias by distance that the first block holds for all; sums of branches and gated products are float32 in half precision too,
+ * whose range they leave. A tied head reads its input times hiddenSize^−0.5.
  * Source: Raffel et al. 2019, arXiv:1910.10683; gated form: Shazeer 2020, arXiv:2002.05202.
  */
 export const t5 = defineFamily<T5Config>({
@@ -148,7 +150,7 @@ function encode(
   const { vocabSize, hiddenSize, heads, headDim, layers } = config;
   const columns = columnsOf(maskValues(attentionMask), 1);
   const scoreBias = distanceBias(encoder, columns, columns, true, config);
-  let x = embedding(model, words, inputIds, [vocabSize, hiddenSize]);
+  let x = cast(embedding(model, words, inputIds, [vocabSize, hiddenSize]), "float32");
   for (let layer = 0; layer < layers; layer++) {
     x = inside(encoder, `block.${layer}`, (block) => {
       const middle = branch(block, "layer.0", x, config, (module, normed) =>
@@ -172,7 +174,7 @@ function decode(
 ): { last: Value; presents: LayerCache[] } {
   const { vocabSize, hiddenSize, heads, headDim, decoderLayers } = config;
   const { past } = decoder;
-  let x = embedding(model, words, decoder.inputIds, [vocabSize, hiddenSize]);
+  let x = cast(embedding(model, words, decoder.inputIds, [vocabSize, hiddenSize]), "float32");
   const { queries, keys } = tokenColumns(decoder, x);
   const distances = distanceBias(module, queries, keys, false, config);
   const scoreBias = add(distances, triangularBias(queries, keys, module.weights.dtype));
@@ -200,7 +202,8 @@ function decode(
       return branch(block, "layer.2", crossed.output, config, (inner, normed) => feedForward(inner, normed, config));
     });
   }
-  return { last: rmsNorm(module, "final_layer_norm", x, { size: hiddenSize, epsilon: config.epsilon }), presents };
+  const last = rmsNorm(module, "final_layer_norm", x, { size: hiddenSize, epsilon: config.epsilon });
+  return { last: narrowed(module, last), presents };
 }
 
 /** x + part(norm(x)) */
@@ -211,9 +214,10 @@ function branch(
   { hiddenSize, epsilon }: T5Config,
   part: (module: Module, normed: Value) => Value,
 ): Value {
-  return inside(block, name, (module) =>
-    add(x, part(module, rmsNorm(module, "layer_norm", x, { size: hiddenSize, epsilon }))),
-  );
+  return inside(block, name, (module) => {
+    const normed = narrowed(module, rmsNorm(module, "layer_norm", x, { size: hiddenSize, epsilon }));
+    return add(x, cast(part(module, normed), "float32"));
+  });
 }
 
 function branchWithCache(
@@ -224,9 +228,9 @@ function branchWithCache(
   part: (module: Module, normed: Value) => Attended,
 ): Attended {
   return inside(block, name, (module) => {
-    const normed = rmsNorm(module, "layer_norm", x, { size: hiddenSize, epsilon });
+    const normed = narrowed(module, rmsNorm(module, "layer_norm", x, { size: hiddenSize, epsilon }));
     const { output: mixed, present } = part(module, normed);
-    return { output: add(x, mixed), present };
+    return { output: add(x, cast(mixed, "float32")), present };
   });
 }
 
@@ -243,10 +247,10 @@ function feedForward(parent: Module, x: Value, config: T5Config): Value {
   const { hiddenSize, intermediateSize, activation, gated } = config;
   return inside(parent, "DenseReluDense", (module) => {
     const widen = { inFeatures: hiddenSize, outFeatures: intermediateSize, bias: false };
-    const wide = gated
-      ? mul(activation(linear(module, "wi_0", x, widen)), linear(module, "wi_1", x, widen))
-      : activation(linear(module, "wi", x, widen));
-    return linear(module, "wo", wide, { inFeatures: intermediateSize, outFeatures: hiddenSize, bias: false });
+    const float = (name: string) => cast(linear(module, name, x, widen), "float32");
+    const wide = gated ? mul(activation(float("wi_0")), float("wi_1")) : activation(float("wi"));
+    const narrow = { inFeatures: intermediateSize, outFeatures: hiddenSize, bias: false };
+    return productInRange(module, wide, (each) => linear(module, "wo", each, narrow));
   });
 }
 
