@@ -9,7 +9,18 @@ const height = 260;
  * to the right.
  */
 export function drawCurves(
-  { losses, accuracies, steps }: { losses: Points; accuracies: Points; steps: number },
+  {
+    losses,
+    accuracies,
+    steps,
+    lowest = 0.75,
+  }: {
+    losses: Points;
+    accuracies: Points;
+    steps: number;
+    /** Accuracy at the foot of its axis; default 0.75. */
+    lowest?: number;
+  },
   width: number,
 ): string {
   const size = { width, height, ...margin };
@@ -20,14 +31,14 @@ export function drawCurves(
     const clamped = Math.min(most, Math.max(least, Math.log10(loss)));
     return size.top + (inner.height * (most - clamped)) / (most - least);
   };
-  const yShare = (share: number) => size.top + inner.height * Math.min(1, (1 - share) / 0.25);
+  const yShare = (share: number) => size.top + inner.height * Math.min(1, (1 - share) / (1 - lowest));
   const path = (points: Points, y: (value: number) => number) =>
     points.map(([step, value], i) => `${i === 0 ? "M" : "L"}${round(x(step))} ${round(y(value))}`).join("");
   const lossTicks = [0.03, 0.1, 0.3, 1, 3].map((loss) => {
     const y = round(yLoss(loss));
     return `<line class="grid" x1="${size.left}" x2="${size.width - size.right}" y1="${y}" y2="${y}"/><text class="loss" x="${size.left - 8}" y="${y + 4}" text-anchor="end">${loss}</text>`;
   });
-  const shareTicks = [0.8, 0.9, 1].map(
+  const shareTicks = (lowest < 0.5 ? [0, 0.25, 0.5, 0.75, 1] : [0.8, 0.9, 1]).map(
     (share) =>
       `<text class="accuracy" x="${size.width - size.right + 8}" y="${round(yShare(share)) + 4}">${100 * share} %</text>`,
   );

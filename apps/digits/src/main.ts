@@ -1,3 +1,4 @@
+import { showBars } from "./bars.ts";
 import { drawCurves } from "./chart.ts";
 import { drawingPad } from "./drawing.ts";
 import type { News, Question } from "./protocol.ts";
@@ -30,26 +31,9 @@ function showChart(): void {
   });
 }
 
-function showBars(probabilities?: readonly number[]): void {
-  const best = probabilities === undefined ? -1 : probabilities.indexOf(Math.max(...probabilities));
-  bars.replaceChildren(
-    ...Array.from({ length: 10 }, (_, digit) => {
-      const row = document.createElement("li");
-      row.className = digit === best ? "best" : "";
-      const name = document.createElement("span");
-      name.textContent = `${digit}`;
-      const bar = document.createElement("i");
-      bar.style.width = `${100 * (probabilities?.[digit] ?? 0)}%`;
-      row.append(name, bar);
-      row.title = probabilities === undefined ? "" : `${(100 * probabilities[digit]).toFixed(1)} %`;
-      return row;
-    }),
-  );
-}
-
 const pad = drawingPad(element<HTMLCanvasElement>("pad"), (pixels) => {
   drawing = pixels;
-  if (pixels === undefined || !trained) showBars();
+  if (pixels === undefined || !trained) showBars(bars);
   else ask({ kind: "read", pixels });
 });
 
@@ -71,7 +55,7 @@ worker.addEventListener("message", ({ data }: MessageEvent<News>) => {
     status.dataset.accuracy = `${data.accuracy}`;
     start.disabled = false;
     stop.disabled = true;
-  } else if (data.kind === "seen") showBars(data.probabilities);
+  } else if (data.kind === "seen") showBars(bars, data.probabilities);
   else {
     status.textContent = data.message;
     status.className = "bad";
@@ -91,12 +75,12 @@ element<HTMLFormElement>("settings").addEventListener("submit", (event) => {
   delete status.dataset.accuracy;
   status.className = "";
   [start.disabled, stop.disabled] = [true, false];
-  showBars();
+  showBars(bars);
   showChart();
   ask({ kind: "train", epochs: numberOf("epochs"), learningRate: numberOf("rate"), seed: numberOf("seed") });
 });
 stop.addEventListener("click", () => ask({ kind: "stop" }));
 element("clear").addEventListener("click", () => pad.clear());
 addEventListener("resize", showChart);
-showBars();
+showBars(bars);
 showChart();

@@ -1,4 +1,4 @@
-import { batches, type Dataset, readIdx, sliceSamples } from "@loomweight/data";
+import { batches, type Dataset, sliceSamples } from "@loomweight/data";
 import { input, type Program, type Runtime, relu, reshape, softmax, stateValue, type Value } from "@loomweight/graph";
 import { accuracy, crossEntropy, initLinear, linear } from "@loomweight/graph/nn";
 import { type Training, train } from "@loomweight/graph/training";
@@ -6,6 +6,7 @@ import { createRuntime } from "@loomweight/graph/web";
 import { adamw, cosineSchedule } from "@loomweight/optim";
 import { createRandom, fromData, type Tensor } from "@loomweight/tensor";
 import * as ort from "onnxruntime-web/wasm";
+import { fetchDigits } from "./digits.ts";
 import type { News, Question } from "./protocol.ts";
 
 const batchSize = 64;
@@ -20,20 +21,11 @@ function classify(weights: Readonly<Record<string, Value>>, pixels: Value): Valu
 }
 
 async function readDigits(): Promise<{ train: Dataset; test: Dataset }> {
-  const read = async (name: string) => {
-    const response = await fetch(new URL(`./digits/${name}.gz`, import.meta.url));
-    if (!response.ok) throw new Error(`the digits cannot be read: ${response.status} for ${name}`);
-    return readIdx(new Uint8Array(await response.arrayBuffer()), name);
+  const { pixels, labels } = await fetchDigits();
+  const all: Record<string, Tensor> = {
+    pixels: fromData("float32", pixels, [10000, 784]),
+    labels: fromData("int32", labels, [10000]),
   };
-  const [images, labels] = await Promise.all([read("images-idx3"), read("labels-idx1")]);
-  const all = {
-    pixels: fromData(
-      "float32",
-      Float32Array.from(images.data as Uint8Array, (byte) => byte / 127.5 - 1),
-      [10000, 784],
-    ),
-    labels: fromData("int32", Int32Array.from(labels.data as Uint8Array), [10000]),
-  } as unknown as Record<string, Tensor>;
   return { train: sliceSamples(all, 0, 8000), test: sliceSamples(all, 8000) };
 }
 

@@ -1,6 +1,7 @@
 import { cp, mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { pageStyle } from "@loomweight/browser";
 import { build } from "esbuild";
 
 const app = fileURLToPath(new URL("..", import.meta.url));
@@ -33,6 +34,7 @@ export async function buildPage(out: string = join(app, "dist")): Promise<string
     logLevel: "warning",
   });
   for (const name of ["index.html", "style.css"]) await cp(join(app, "src", name), join(out, name));
+  await cp(pageStyle, join(out, "page.css"));
   const models = [];
   for (const { name, family, about } of bundled) {
     const files = (await readdir(join(fixtures, family, name))).sort();
