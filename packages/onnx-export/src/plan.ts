@@ -15,6 +15,7 @@ import { LoomweightError } from "@loomweight/tensor";
 import { type CompanionFile, companionsFor, toJson } from "./companions.ts";
 import { exportedConfig } from "./config-file.ts";
 import { checkDTypes, type ExportDType, exportDTypes, modelFileName } from "./dtypes.ts";
+import { type Clamped, withinFloat16 } from "./float16-range.ts";
 import type { ExportWarning } from "./report.ts";
 import { sentencePooling } from "./sentence-pooling.ts";
 import { type AdapterSlotsOptions, addAdapterSlots, joinSlots, type SlottedModel } from "./slots/add-slots.ts";
@@ -56,6 +57,8 @@ export interface PlannedGraph {
   readonly model: OnnxModel;
   /** Filled as it is written: what quantizing did to each weight. */
   readonly weights: readonly TensorReport[];
+  /** Filled as it is written: values of float16 weights that were beyond its range. */
+  readonly clamped: Clamped;
 }
 
 /** Everything that an export writes, decided before any weight is read. */
@@ -119,7 +122,9 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
       const file = genai ? "model.onnx" : modelFileName(dtype, graph);
       const written = quantized(model, dtype, settings);
       const half = genai && options.cacheDtype !== "float32";
-      graphs.push({ dtype, graph, file, model: half ? halfLogits(written) : written, weights });
+      const clamped: Clamped = new Map();
+      const ranged = withinFloat16(half ? halfLogits(written) : written, clamped);
+      graphs.push({ dtype, graph, file, model: ranged, weights, clamped });
     }
   }
   const { files, warnings } = await companionsFor(folder, task, target);

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ModelFolder, openModelFromFiles, writeSafetensors } from "@loomweight/checkpoint";
 import { createOutputFolder, type FileOutputFolder } from "@loomweight/checkpoint/node";
+import { openOnnxFile } from "@loomweight/graph/node";
 import { fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ExportDType } from "../src/index.ts";
@@ -48,7 +49,7 @@ const shapes = {
 /** A small Llama with a fixed pattern of weights, and whatever other files. */
 async function tinyLlama(
   files: Readonly<Record<string, unknown>> = {},
-  changed: { config?: Readonly<Record<string, unknown>>; nan?: string } = {},
+  changed: { config?: Readonly<Record<string, unknown>>; nan?: string; large?: readonly string[] } = {},
 ): Promise<ModelFolder> {
   const tensors = new Map<string, Tensor>();
   let seed = 1;
@@ -59,6 +60,7 @@ async function tinyLlama(
       return shape.length === 1 ? 1 : (seed / 2 ** 32 - 0.5) / 2;
     });
     if (name === changed.nan) data[0] = Number.NaN;
+    if (changed.large?.includes(name)) data.set([1e6, -1e5], 1);
     tensors.set(name, fromData("float32", data, shape));
   }
   const text = (value: unknown) => new TextEncoder().encode(typeof value === "string" ? value : JSON.stringify(value));
@@ -97,6 +99,23 @@ test("every dtype is written under the name transformers.js asks for, runs, and 
   expect(weights("fp32")).toEqual([]);
   expect(weights("q4").map(({ name }) => name)).toContain("lm_head.weight");
   for (const { name, sqnr } of weights("q4")) expect(sqnr, name).toBeGreaterThan(18);
+});
+
+test("weights beyond float16's range become its largest value, which is said", async () => {
+  const large = ["model.layers.0.mlp.down_proj.weight", "model.embed_tokens.weight"];
+  const { report } = await exported(await tinyLlama({}, { large }), {
+    dtypes: ["fp32", "fp16", "bf16"],
+    verify: false,
+  });
+  const found = report.warnings.filter(({ code }) => code === "BEYOND_FLOAT16");
+  expect(found.map(({ file, message }) => `${file} ${message.split(" beyond")[0]}`).sort()).toEqual([
+    "model_fp16.onnx model.embed_tokens.weight: 2 values",
+    "model_fp16.onnx model.layers.0.mlp.down_proj.weight: 2 values",
+  ]);
+  const { model, close } = await openOnnxFile(join(root, "web", "onnx", "model_fp16.onnx"));
+  const codes = await model.graph.initializers.get("model.embed_tokens.weight")?.data.read();
+  expect(Array.from(codes?.data.slice(1, 3) as Uint16Array)).toEqual([0x7bff, 0xfbff]);
+  await close();
 });
 
 test("the same model gives the same bytes", async () => {

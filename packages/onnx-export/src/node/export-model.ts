@@ -5,6 +5,7 @@ import type { OnnxModel } from "@loomweight/graph";
 import { writeOnnxFile } from "@loomweight/graph/node";
 import type { GraphName } from "@loomweight/models";
 import type { ExportDType } from "../dtypes.ts";
+import { clampedWarnings } from "../float16-range.ts";
 import { type ExportOptions, planExport } from "../plan.ts";
 import type { ExportedFile, ExportReport, Verification } from "../report.ts";
 import { verifyFiles } from "./verify.ts";
@@ -89,7 +90,7 @@ export async function exportModel(
     task: plan.task,
     files,
     companions: ["config.json", ...plan.companions.keys()].sort(),
-    warnings: plan.warnings,
+    warnings: [...plan.warnings, ...plan.graphs.flatMap(({ file, clamped }) => clampedWarnings(file, clamped))],
   };
 }
 
