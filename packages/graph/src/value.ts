@@ -15,6 +15,8 @@ export interface LazyTensor {
    * asked for. Writers prefer it to `read`: a large weight then never lies in memory as a whole.
    */
   stream?(): AsyncIterable<Uint8Array>;
+  /** Of a tensor that lies in a file: bytes [start, end) of those that `stream` gives, without the rest. */
+  bytes?(start: number, end: number): Promise<Uint8Array>;
   /**
    * Of a matrix that is kept the other way round (a linear weight [out, in]): its columns one after another, as codes
    * of `dtype`, its own or `stored`, in parts that are valid until the next one is asked for.

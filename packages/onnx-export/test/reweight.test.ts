@@ -273,6 +273,30 @@ describe.skipIf(area === "")("what does not fit is refused, and nothing is writt
     expect(await refused("bert-dynamo", untie)).toMatchObject({ code: "UNTIED_WEIGHTS" });
   });
 
+  test("external data that is missing or cut", async () => {
+    await withFolder(async (root) => {
+      const fresh = await otherModel(base("llama"), join(root, "new"));
+      const exported = join(root, "old");
+      await exportFolder(base("llama"), exported, { dtypes: ["fp32"], externalData: true, verify: false });
+      const data = join(exported, "onnx/model.onnx_data");
+      const options = { base: base("llama"), verify: false };
+      await reweightFolder(exported, fresh, join(root, "whole"), options);
+      expect((await readdir(join(root, "whole/onnx"))).sort()).toEqual(["model.onnx", "model.onnx_data"]);
+      await writeFile(data, (await readFile(data)).subarray(0, -1));
+      const before = (await readdir(root)).sort();
+      await expect(reweightFolder(exported, fresh, join(root, "out"), options)).rejects.toMatchObject({
+        code: "INVALID_ONNX",
+      });
+      await rm(data);
+      for (const each of [options, { verify: false }]) {
+        await expect(reweightFolder(exported, fresh, join(root, "out"), each)).rejects.toMatchObject({
+          code: "MISSING_EXTERNAL_DATA",
+        });
+      }
+      expect((await readdir(root)).sort()).toEqual(before);
+    });
+  }, 60_000);
+
   test("the wrong base, no export, an output that exists", async () => {
     await withFolder(async (root) => {
       const fresh = await otherModel(base("llama"), join(root, "new"));

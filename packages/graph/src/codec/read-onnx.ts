@@ -62,7 +62,8 @@ function initializerOfScan(
       });
     }
     const read = async () => tensorFromBytes(dtype, shape, await source.read(raw.start, raw.end), source.name);
-    return initializerOf(record, { dtype, shape, read, stream: () => partsOf(source, raw.start, raw.end) });
+    const bytes = (start: number, end: number) => source.read(raw.start + start, raw.start + end);
+    return initializerOf(record, { dtype, shape, read, bytes, stream: () => partsOf(source, raw.start, raw.end) });
   }
   if (!scanned.typed) {
     tensorOfRecord(record, source.name); // a small tensor: its count is checked now
@@ -118,7 +119,8 @@ function externalReader(file: string, open: ReadOnnxOptions["external"]): (recor
     async function* stream() {
       yield* partsOf(await found(), offset, offset + expected);
     }
-    return { dtype, shape, read, stream, external: { location, offset, byteLength: expected } };
+    const bytes = async (start: number, end: number) => (await found()).read(offset + start, offset + end);
+    return { dtype, shape, read, bytes, stream, external: { location, offset, byteLength: expected } };
   };
 }
 

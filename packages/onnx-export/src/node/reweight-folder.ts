@@ -2,7 +2,7 @@ import { mkdir, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { isCompanionFile, type ModelFolder, type OutputFolder, parseJsonObject } from "@loomweight/checkpoint";
 import { fileSource, folderFileSet, openModel, withOutputFolder } from "@loomweight/checkpoint/node";
-import { openOnnxFile, openSession, writeOnnxFile } from "@loomweight/graph/node";
+import { externalFiles, openOnnxFile, openSession, writeOnnxFile } from "@loomweight/graph/node";
 import { LoomweightError } from "@loomweight/tensor";
 import { checkConfigs } from "../reweight/check-configs.ts";
 import type { GraphReweightReport } from "../reweight/report.ts";
@@ -37,8 +37,8 @@ export interface ReweightReport {
 /**
  * Writes the export at `path` (a folder, or one .onnx file) again with the weights of the model at `model`, into a new
  * folder `out` that appears only when it is complete. Files beside the graphs are the export's, and the model's where
- * it lacks them. Throws what `reweightModel`, `openModel` and `createOutputFolder` throw, `CONFIG_MISMATCH`,
- * `NO_ONNX_FILES`, `VERIFICATION_FAILED`.
+ * it lacks them. Throws what `reweightModel`, `openModel`, `externalFiles` and `createOutputFolder` throw (an export
+ * whose external data is not all there is refused), `CONFIG_MISMATCH`, `NO_ONNX_FILES`, `VERIFICATION_FAILED`.
  */
 export async function reweightFolder(
   path: string,
@@ -120,11 +120,12 @@ async function writeAll(
     await mkdir(dirname(target), { recursive: true });
     const { model, close } = await openOnnxFile(path);
     try {
+      const external = await externalFiles(path, model); // an export without its data is broken, and refused
       const { model: changed, report } = await reweightModel(model, folder.checkpoint, {
         base: base?.checkpoint,
         config: folder.config,
       });
-      await writeOnnxFile(target, changed, { externalData: await hasExternalData(path), maxExternalBytes: 1.9e9 });
+      await writeOnnxFile(target, changed, { externalData: external.length > 0 || "auto", maxExternalBytes: 1.9e9 });
       const bytes = await totalBytes(target);
       written.push({
         name,
@@ -144,13 +145,6 @@ async function writeAll(
 /** The error with the model file it is about, which the parts that work on graphs do not know. */
 function inFile(error: LoomweightError, name: string): LoomweightError {
   return new LoomweightError({ ...error.details, problem: `${name}: ${error.details.problem}`, cause: error });
-}
-
-async function hasExternalData(path: string): Promise<boolean | "auto"> {
-  const names = await readdir(dirname(path));
-  const stem = basename(path);
-  const external = names.some((name) => name.startsWith(`${stem}_data`) || name === `${stem}.data`);
-  return external ? true : "auto";
 }
 
 async function totalBytes(path: string): Promise<number> {

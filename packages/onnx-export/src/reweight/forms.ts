@@ -18,9 +18,13 @@ import {
   type Tensor,
   toFloat32,
 } from "@loomweight/tensor";
+import { fileSampler } from "./sample-file.ts";
 
 /** Reads the float value that a stored weight stands for, by its row-major place in the float form's shape. */
 export type ValueAt = (index: number) => number;
+
+/** Float values at some row-major places in the float form's shape. */
+export type Sample = (places: ArrayLike<number>) => Promise<Float32Array>;
 
 /** How a graph stores a weight: as floats, or quantized in one of onnxruntime's forms. */
 export interface WeightForm {
@@ -36,12 +40,25 @@ export interface WeightForm {
   readonly parts: readonly string[];
   /** Opens the stored parts. */
   open(): Promise<ValueAt>;
+  /** Where the stored parts are large and lie in a file: some values without the rest. */
+  readonly sample?: Sample;
   /** Codes a new float weight of `shape`: a tensor for each of `parts`. */
   encode(weight: Tensor): readonly Tensor[];
 }
 
+/** Float weights of at least this many elements are not read as a whole to look at a few of them. */
+const manyElements = 2 ** 22;
+
+/** Some values of a form: of a large one from its file, else of the opened form. */
+export async function samplesOf(form: WeightForm): Promise<Sample> {
+  if (form.sample !== undefined) return form.sample;
+  const valueAt = await form.open();
+  return async (places) => Float32Array.from(places, valueAt);
+}
+
 /** A float initializer. */
 export function floatForm({ name, dtype, shape, data }: Initializer): WeightForm {
+  const sample = elementCount(shape) < manyElements ? undefined : fileSampler(data);
   return {
     description: dtype,
     dtype,
@@ -52,6 +69,7 @@ export function floatForm({ name, dtype, shape, data }: Initializer): WeightForm
       const values = await floatsOf(data);
       return (index) => values[index];
     },
+    ...(sample && { sample }),
     encode: (weight) => [dtype === weight.dtype ? weight : cast(weight, dtype)],
   };
 }

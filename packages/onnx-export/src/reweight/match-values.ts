@@ -1,6 +1,6 @@
 import type { Checkpoint, TensorInfo } from "@loomweight/checkpoint";
 import { cast, elementCount, isFloat, toFloat32 } from "@loomweight/tensor";
-import type { ValueAt } from "./forms.ts";
+import { type Sample, samplesOf } from "./forms.ts";
 import { type Recipe, type RowRange, rowCount } from "./recipe.ts";
 import type { WeightSlot } from "./slots.ts";
 
@@ -78,23 +78,25 @@ function pick(values: Float32Array, columns: Int32Array): Float32Array {
   return Float32Array.from(columns, (column) => values[column]);
 }
 
-/** A weight seen as a matrix of rows: value(row, column). */
+/** A weight seen as a matrix of rows: the element (row, column) stands at the place that `place` gives. */
 interface View {
   readonly height: number;
   readonly width: number;
   readonly transpose: boolean;
-  value(row: number, column: number): number;
+  readonly sample: Sample;
+  place(row: number, column: number): number;
 }
 
 /** The ways in which a weight can be cut into rows, likeliest first. */
-function viewsOf(slot: WeightSlot, valueAt: ValueAt): View[] {
+function viewsOf(slot: WeightSlot, sample: Sample): View[] {
   const { shape } = slot.form;
   const count = elementCount(shape);
   const straight = (width: number): View => ({
     height: count / width,
     width,
     transpose: false,
-    value: (row, column) => valueAt(row * width + column),
+    sample,
+    place: (row, column) => row * width + column,
   });
   const sizes = shape.filter((size) => size !== 1);
   if (sizes.length < 2) return [{ ...straight(1), height: count }, ...(shape.length > 1 ? [straight(count)] : [])];
@@ -106,7 +108,8 @@ function viewsOf(slot: WeightSlot, valueAt: ValueAt): View[] {
     height: columns,
     width: rows,
     transpose: true,
-    value: (row, column) => valueAt(column * columns + row),
+    sample,
+    place: (row, column) => column * columns + row,
   };
   return slot.inOut ? [turned, ...distinct] : [...distinct, turned];
 }
@@ -157,9 +160,9 @@ function cosine(a: Float32Array, b: Float32Array): number {
  * below each other (packed q, k and v), a part of a packed one, and where it holds floats runs of rows from anywhere. Several are equal copies.
  */
 export async function recipesByValue(slot: WeightSlot, index: ValueIndex): Promise<Recipe[]> {
-  const valueAt = await slot.form.open();
+  const sample = await samplesOf(slot.form);
   const found: Recipe[] = [];
-  for (const view of viewsOf(slot, valueAt)) {
+  for (const view of viewsOf(slot, sample)) {
     for (const info of index.byWidth.get(view.width) ?? []) {
       const match = await tensorAt(slot, view, 0, info, index);
       if (match === undefined || rowCount(info.shape, view.width) !== view.height) continue;
@@ -167,7 +170,7 @@ export async function recipesByValue(slot: WeightSlot, index: ValueIndex): Promi
     }
     if (found.length > 0) return found;
   }
-  for (const view of viewsOf(slot, valueAt)) {
+  for (const view of viewsOf(slot, sample)) {
     const joined =
       (await joinedTensors(slot, view, index)) ??
       (slot.form.exact ? await scatteredRows(slot, view, index) : await cutOf(slot, view, index));
@@ -178,15 +181,15 @@ export async function recipesByValue(slot: WeightSlot, index: ValueIndex): Promi
 
 /** Whether a recipe gives, on the base checkpoint, what the weight holds; with the factor and offset that it takes. */
 export async function checkRecipe(slot: WeightSlot, recipe: Recipe, index: ValueIndex): Promise<Recipe | undefined> {
-  const valueAt = await slot.form.open();
+  const sample = await samplesOf(slot.form);
   const height = recipe.rows.reduce((sum, { count }) => sum + count, 0);
   const { width, transpose } = recipe;
-  const value = (row: number, column: number) => valueAt(transpose ? column * height + row : row * width + column);
+  const place = (row: number, column: number) => (transpose ? column * height + row : row * width + column);
   let [at, match]: [number, Agreement | undefined] = [0, undefined];
   for (const { tensor, start, count } of recipe.rows) {
     const info = index.checkpoint.tensors.get(tensor);
     if (info === undefined) return undefined;
-    match = await tensorAt(slot, { height, width, transpose, value }, at, info, index, { start, count });
+    match = await tensorAt(slot, { height, width, transpose, sample, place }, at, info, index, { start, count });
     if (match === undefined) return undefined;
     at += count;
   }
@@ -211,18 +214,15 @@ async function tensorAt(
   if (width === 1 && part.start === 0 && rows === rowCount(info.shape, 1)) {
     const places = sampleColumns(rows);
     const base = await index.row(info, rows, 0);
-    return agree(
-      slot,
-      Float32Array.from(places, (place) => view.value(start + place, 0)),
-      base,
-    );
+    const found = await view.sample(Float64Array.from(places, (place) => view.place(start + place, 0)));
+    return agree(slot, found, base);
   }
   const columns = sampleColumns(width);
   const found: number[] = [];
   const base: number[] = [];
   for (const row of new Set([0, Math.floor(rows / 3), Math.floor(rows / 2), rows - 1])) {
     base.push(...(await index.row(info, width, part.start + row)));
-    for (const column of columns) found.push(view.value(start + row, column));
+    found.push(...(await view.sample(Array.from(columns, (column) => view.place(start + row, column)))));
     if (row === 0 && slot.form.exact && agree(slot, Float32Array.from(found), Float32Array.from(base)) === undefined) {
       return undefined;
     }
@@ -280,15 +280,23 @@ async function scatteredRows(slot: WeightSlot, view: View, index: ValueIndex): P
   const places = await index.rowsByKey(view.width, dtype);
   const columns = keyColumns(view.width);
   const rows: { tensor: string; start: number; count: number }[] = [];
-  for (let row = 0; row < view.height; row++) {
-    const key = keyOf(Float32Array.from(columns, (column) => view.value(row, column)));
-    const candidates = places.get(key);
-    if (candidates === undefined) return undefined;
-    const last = rows.at(-1);
-    const follows =
-      last && candidates.find((each) => each.tensor === last.tensor && each.row === last.start + last.count);
-    if (last !== undefined && follows !== undefined) last.count++;
-    else rows.push({ tensor: candidates[0].tensor, start: candidates[0].row, count: 1 });
+  const batch = Math.max(1, Math.floor(2 ** 20 / view.width));
+  for (let top = 0; top < view.height; top += batch) {
+    const count = Math.min(batch, view.height - top);
+    const sampled = await view.sample(
+      Float64Array.from({ length: count * columns.length }, (_, i) =>
+        view.place(top + Math.floor(i / columns.length), columns[i % columns.length]),
+      ),
+    );
+    for (let at = 0; at < sampled.length; at += columns.length) {
+      const candidates = places.get(keyOf(sampled.subarray(at, at + columns.length)));
+      if (candidates === undefined) return undefined;
+      const last = rows.at(-1);
+      const follows =
+        last && candidates.find((each) => each.tensor === last.tensor && each.row === last.start + last.count);
+      if (last !== undefined && follows !== undefined) last.count++;
+      else rows.push({ tensor: candidates[0].tensor, start: candidates[0].row, count: 1 });
+    }
   }
   return recipeOf(slot, view, rows, { scale: 1, offset: 0 });
 }

@@ -1,5 +1,5 @@
 import type { Initializer, LazyTensor } from "@loomweight/graph";
-import { byteLengthOf, elementCount, LoomweightError, type Tensor } from "@loomweight/tensor";
+import { byteLengthOf, elementCount, fromData, LoomweightError, type Tensor, transpose } from "@loomweight/tensor";
 import type { WeightForm } from "./forms.ts";
 import { sameShape } from "./recipe.ts";
 
@@ -42,7 +42,7 @@ export function encodedParts(
   old: readonly Initializer[],
   weight: LazyTensor,
 ): LazyTensor[] {
-  const code = async () => form.encode(await weight.read());
+  const code = async () => form.encode(await streamedFloats(weight));
   return old.map(({ name, dtype, shape }, at) => ({
     dtype,
     shape,
@@ -59,4 +59,23 @@ export function encodedParts(
       });
     },
   }));
+}
+
+/**
+ * A float32 weight put together from its parts: its form in the checkpoint never lies beside it as a whole. One that is
+ * stored the other way round is a view.
+ */
+async function streamedFloats(weight: LazyTensor): Promise<Tensor> {
+  const { dtype, shape, columns } = weight;
+  const parts = shape.length === 2 && columns !== undefined ? columns.stream("float32") : weight.stream?.();
+  if (dtype !== "float32" || parts === undefined) return weight.read();
+  const values = new Float32Array(elementCount(shape));
+  const bytes = new Uint8Array(values.buffer);
+  let at = 0;
+  for await (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  if (shape.length !== 2 || columns === undefined) return fromData("float32", values, shape);
+  return transpose(fromData("float32", values, [shape[1], shape[0]]));
 }
