@@ -21,6 +21,7 @@ export const frod = defineAdapter({
   scope: "layer",
   kinds: ["linear", "transposedLinear"],
   options,
+  frozen: ["basis", "size"],
   params: (layer, _given, stored): { readonly [K in FrodParams]?: ParamShape } => ({
     diagonal: [layer.in],
     values: [stored?.get("values")?.[0] ?? 0],

@@ -23,6 +23,7 @@ export const pvera = defineAdapter({
   scope: "layer",
   kinds: ["linear", "transposedLinear"],
   options,
+  frozen: ["sharedA", "sharedB"],
   params: (_layer, { rank }) => ({ outputScale: ["out"], rankScale: [2 * rank] }),
   shared: (layers, { rank }, random) => {
     const most = largestLayer(layers);

@@ -32,6 +32,7 @@ export const randlora = defineAdapter({
   scope: "layer",
   kinds: ["linear", "transposedLinear"],
   options,
+  frozen: ["sharedA", "sharedB", "layerA", "layerB"],
   params: (layer, given, stored) => {
     const { smaller, bases } = sides(layer, given);
     const [layerA, layerB] = [stored?.get("layerA"), stored?.get("layerB")];

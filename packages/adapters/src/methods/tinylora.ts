@@ -37,6 +37,7 @@ export const tinylora = defineAdapter({
   scope: "layer",
   kinds: ["linear", "transposedLinear", "embedding"],
   options,
+  frozen: ["A", "B", "P"],
   params: (layer, { numbers, rank }, stored) => {
     const r = Math.min(rank, layer.in, layer.out);
     const own = { A: [r, sideA(layer)], B: [sideB(layer), r] } as const;

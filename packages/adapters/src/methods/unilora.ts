@@ -28,6 +28,7 @@ export const unilora = defineAdapter({
   scope: "layer",
   kinds: ["linear", "transposedLinear"],
   options,
+  frozen: ["scalesA", "scalesB"],
   params: (_layer, { rank, saveAssignment }) =>
     saveAssignment
       ? { indicesA: [rank, "in"], indicesB: ["out", rank], scalesA: [rank, "in"], scalesB: ["out", rank] }

@@ -23,6 +23,7 @@ export const vera = defineAdapter({
   scope: "layer",
   kinds: ["linear", "transposedLinear"],
   options,
+  frozen: ["sharedA", "sharedB"],
   params: (_layer, { rank }) => ({ outputScale: ["out"], rankScale: [rank] }),
   shared: (layers, { rank }, random) => {
     const most = largestLayer(layers);
