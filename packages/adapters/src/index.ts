@@ -66,6 +66,11 @@ export {
   type FoldStep,
   planFold,
 } from "./fold/plan.ts";
+export { type CordaOptions, corda } from "./initialise/corda.ts";
+export { type EvaOptions, type EvaStart, eva, evaCount } from "./initialise/eva.ts";
+export { type LoraGaOptions, loraGa } from "./initialise/lora-ga.ts";
+export { type IncrementalPca, incrementalPca, type PrincipalDirections } from "./initialise/principal-directions.ts";
+export type { StartFromBase } from "./initialise/start-from-base.ts";
 export { type LayerKind, type LayerShape, layerOf } from "./layer.ts";
 export { type LowRankOptions, lowRankScale } from "./low-rank.ts";
 export type { BeftOptions } from "./methods/beft.ts";
