@@ -1,9 +1,9 @@
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { lazyTensor, type OnnxModel, type OnnxNode } from "@loomweight/graph";
+import { type Initializer, lazyTensor, type OnnxModel, type OnnxNode } from "@loomweight/graph";
 import { openOnnxFile, openSession, writeOnnxFile } from "@loomweight/graph/node";
-import { fromData, type Tensor } from "@loomweight/tensor";
+import { fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ExportDType } from "../src/index.ts";
 import { quantizeFile } from "../src/node/index.ts";
@@ -127,4 +127,91 @@ test("what cannot be done is refused before anything is written", async () => {
   await refused("x.onnx", "q4", "q4.onnx").toMatchObject({ code: "NOTHING_QUANTIZED" });
   await refused("x.onnx", "q4", "missing.onnx").toMatchObject({ code: "MISSING_FILE" });
   expect(readdirSync(folder)).toEqual(before);
+});
+
+describe("hostile files end in typed errors, and leave nothing", () => {
+  /** `network()` as bytes, its weights in the file or beside it. */
+  async function written(externalData: boolean): Promise<Buffer> {
+    await writeOnnxFile(at("in.onnx"), network(), { externalData });
+    return readFileSync(at("in.onnx"));
+  }
+  const codeOf = async (dtype: ExportDType = "q4"): Promise<string> => {
+    const before = readdirSync(folder);
+    const code = await quantizeFile(at("in.onnx"), at("out.onnx"), dtype).then(
+      () => "written",
+      (error: unknown) => (error instanceof LoomweightError ? error.code : `not typed: ${error}`),
+    );
+    if (code !== "written") expect(readdirSync(folder), code).toEqual(before);
+    return code;
+  };
+
+  test("cut anywhere", async () => {
+    const bytes = await written(false);
+    for (const share of [0, 0.001, 0.01, 0.3, 0.7, 0.999]) {
+      writeFileSync(at("in.onnx"), bytes.subarray(0, Math.floor(share * bytes.length)));
+      expect(await codeOf(), `${share}`).not.toMatch(/^written|^not typed/);
+    }
+  });
+
+  test("external data that is missing, short, or outside the folder", async () => {
+    const bytes = await written(true);
+    const data = readFileSync(at("in.onnx_data"));
+    const found: string[] = [];
+    truncateSync(at("in.onnx_data"), data.length - 4096);
+    found.push(await codeOf());
+    rmSync(at("in.onnx_data"));
+    found.push(await codeOf());
+    // the same length, so that the message around it stays whole
+    writeFileSync(
+      at("in.onnx"),
+      Buffer.from(bytes.toString("latin1").replaceAll("in.onnx_data", "../../../etc"), "latin1"),
+    );
+    found.push(await codeOf());
+    for (const code of found) expect(code).not.toMatch(/^written|^not typed/);
+  });
+
+  test.each([
+    ["absurd", [2 ** 40, 2 ** 40]],
+    ["negative", [-32, 64]],
+    ["not those of the values", [32, 65]],
+  ])("sizes that are %s", async (_, shape) => {
+    const model = network();
+    const up = model.graph.initializers.get("up") as Initializer;
+    const initializers = new Map([...model.graph.initializers, ["up", { ...up, shape }] as const]);
+    const made = await writeOnnxFile(at("in.onnx"), { ...model, graph: { ...model.graph, initializers } }).then(
+      () => "written",
+      (error: unknown) => (error instanceof LoomweightError ? error.code : `not typed: ${error}`),
+    );
+    // our own writer refuses it, or the reader does
+    expect(made === "written" ? await codeOf() : made).not.toMatch(/^written|^not typed/);
+  });
+});
+
+test("products inside the bodies of If are left as they are", async () => {
+  const model = network();
+  const down = { ...model.graph, name: "body", nodes: [node("MatMul", "/inner", ["b", "down"], ["y"])], inputs: [] };
+  const body = {
+    ...down,
+    initializers: new Map(),
+    outputs: [{ name: "y", dtype: "float32" as const, shape: undefined }],
+  };
+  const yes = {
+    name: "yes",
+    dtype: "bool" as const,
+    shape: [],
+    data: lazyTensor(fromData("bool", Uint8Array.of(1), [])),
+  };
+  const branch = { ...node("If", "/if", ["yes"], ["y"]), attributes: {} };
+  const graphs = { type: "graph" as const, value: body };
+  const nodes = [
+    ...model.graph.nodes.slice(0, 2),
+    { ...branch, attributes: { then_branch: graphs, else_branch: graphs } },
+  ];
+  const initializers = new Map([...model.graph.initializers, ["yes", yes] as const]);
+  await writeOnnxFile(at("in.onnx"), { ...model, graph: { ...model.graph, nodes, initializers } });
+  const { weights } = await quantizeFile(at("in.onnx"), at("out.onnx"), "q4", { accuracyLevel: 1 });
+  expect(weights.map(({ name }) => name)).toEqual(["up"]);
+  const [expected, found] = [await outputOf(at("in.onnx")), await outputOf(at("out.onnx"))];
+  const largest = Math.max(...expected.map(Math.abs));
+  expect(Math.max(...expected.map((value, i) => Math.abs(value - found[i]))) / largest).toBeLessThan(0.15);
 });
