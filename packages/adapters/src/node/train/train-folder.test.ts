@@ -111,4 +111,15 @@ describe.skipIf(area === undefined)("with the scribe", () => {
       trainAdapterFolder(readTrainConfig({ ...config({}, { train: "bad.jsonl" }), out: "bad" }), { root: folder }),
     ).rejects.toThrow(/line 2/);
   });
+
+  test("packed rows train", async () => {
+    writeFileSync(join(folder, "packed.txt"), "All: Speak, speak.\nFirst Citizen: Resolved.\n".repeat(6));
+    const packed = readTrainConfig({
+      ...config({ steps: 2 }, { train: "packed.txt", length: 16, packing: true }),
+      out: "packed",
+    });
+    const made = await trainAdapterFolder(packed, { root: folder, threads: 1 });
+    expect(made.steps).toBe(2);
+    expect(made.loss).toBeGreaterThan(0);
+  });
 });
