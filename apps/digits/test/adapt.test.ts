@@ -19,7 +19,7 @@ let server: Awaited<ReturnType<typeof serveFolder>> | undefined;
 beforeAll(async () => {
   if (chromiumPath === undefined) return;
   server = await serveFolder(await buildPage(join(folder, "page")));
-  browser = await openBrowser({ webgpu: process.env.DIGITS_WEBGPU !== undefined });
+  browser = await openBrowser();
 }, 120_000);
 
 afterAll(async () => {
@@ -46,7 +46,6 @@ test("a tab adapts a frozen model to turned digits and to drawings, and gives PE
   });
   await page.selectOption("#task", "digits turned by 90°");
   await page.fill("#rank", "4");
-  if (process.env.DIGITS_WEBGPU !== undefined) await page.selectOption("#provider", "webgpu");
   await page.fill("#examples", "512");
   await page.fill("#epochs", "3");
   // by keyboard alone
