@@ -273,6 +273,25 @@ describe.skipIf(area === "")("what does not fit is refused, and nothing is writt
     expect(await refused("bert-dynamo", untie)).toMatchObject({ code: "UNTIED_WEIGHTS" });
   });
 
+  test("external data in several files is not refused: there are as many as config.json announces", async () => {
+    await withFolder(async (root) => {
+      const fresh = await otherModel(base("llama"), join(root, "new"));
+      const options = { dtypes: ["fp32"], externalData: true, maxExternalBytes: 60_000, verify: false } as const;
+      await exportFolder(base("llama"), join(root, "old"), options);
+      await exportFolder(fresh, join(root, "fresh"), options);
+      await reweightFolder(join(root, "old"), fresh, join(root, "out"), { verify: false });
+      const names = (await readdir(join(root, "fresh/onnx"))).sort();
+      expect(names.length).toBeGreaterThan(2);
+      expect((await readdir(join(root, "out/onnx"))).sort()).toEqual(names);
+      for (const name of names) {
+        const [made, wanted] = await Promise.all(
+          ["out", "fresh"].map((each) => readFile(join(root, each, "onnx", name))),
+        );
+        expect([name, made.equals(wanted)]).toEqual([name, true]);
+      }
+    });
+  }, 60_000);
+
   test("external data that is missing or cut", async () => {
     await withFolder(async (root) => {
       const fresh = await otherModel(base("llama"), join(root, "new"));

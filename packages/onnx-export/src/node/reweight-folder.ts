@@ -2,7 +2,7 @@ import { mkdir, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { isCompanionFile, type ModelFolder, type OutputFolder, parseJsonObject } from "@loomweight/checkpoint";
 import { fileSource, folderFileSet, openModel, withOutputFolder } from "@loomweight/checkpoint/node";
-import { externalFiles, openOnnxFile, openSession, writeOnnxFile } from "@loomweight/graph/node";
+import { type ExternalFile, externalFiles, openOnnxFile, openSession, writeOnnxFile } from "@loomweight/graph/node";
 import { LoomweightError } from "@loomweight/tensor";
 import { checkConfigs } from "../reweight/check-configs.ts";
 import type { GraphReweightReport } from "../reweight/report.ts";
@@ -125,7 +125,10 @@ async function writeAll(
         base: base?.checkpoint,
         config: folder.config,
       });
-      await writeOnnxFile(target, changed, { externalData: external.length > 0 || "auto", maxExternalBytes: 1.9e9 });
+      await writeOnnxFile(target, changed, {
+        externalData: external.length > 0 || "auto",
+        maxExternalBytes: longestFile(name, external),
+      });
       const bytes = await totalBytes(target);
       written.push({
         name,
@@ -140,6 +143,16 @@ async function writeAll(
     }
   }
   return { files: written, companions: await copyCompanions(root, folder, output) };
+}
+
+/** Most bytes of one file of external data, so that there are as many as config.json announces to browsers. */
+function longestFile(name: string, external: readonly ExternalFile[]): number | undefined {
+  const usual = 1.9e9;
+  const ours = external.every((each) => each.name.startsWith(`${basename(name)}_data`));
+  if (!ours || external.length === 0) return usual;
+  const longest = Math.max(...external.map(({ byteLength }) => byteLength));
+  if (external.length > 1) return longest;
+  return longest > usual ? undefined : usual;
 }
 
 /** The error with the model file it is about, which the parts that work on graphs do not know. */
