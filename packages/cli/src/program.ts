@@ -204,6 +204,10 @@ export function createProgram(run: Runner): Command {
         exportTargets,
       ),
     )
+    .option(
+      "--num-logits-to-keep",
+      "an input of that name: transformers.js then computes the last position's logits only (others must feed it)",
+    )
     .option("--adapter-slots", "inputs for LoRA and DoRA adapters that are swapped while it runs")
     .addOption(
       new Option(
@@ -363,6 +367,7 @@ export interface ExportFlags extends QuantizeSettingFlags {
   readonly adapterLayout?: (typeof slotLayouts)[number];
   readonly task?: string;
   readonly device?: readonly string[];
+  readonly numLogitsToKeep?: boolean;
   readonly verify: boolean;
   readonly force?: boolean;
 }

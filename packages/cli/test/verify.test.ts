@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fixturesRoot } from "@loomweight/fixtures";
@@ -44,16 +44,33 @@ test("a wrong one: the result all the same, the faults on stderr, exit code 1", 
   expect(stderr).toContain("the output logits differs from the reference by");
 }, 60_000);
 
+test("export --num-logits-to-keep and --device, in a folder and in place", async () => {
+  const copy = join(root, "copy");
+  cpSync(model("base"), copy, { recursive: true });
+  const kept = join(root, "kept");
+  expect(await run("export", copy, kept, "--num-logits-to-keep")).toMatchObject({ exitCode: 0 });
+  expect((await run("inspect", kept)).stdout).toMatch(/num_logits_to_keep/);
+  expect((await run("verify", kept, "--against", copy)).exitCode).toBe(0);
+  expect((await run("export", copy, "--in-place", "--device", "gpu")).stderr).toContain('"gpu"');
+  expect(await run("export", copy, "--in-place", "--device", "cuda", "--num-logits-to-keep")).toMatchObject({
+    exitCode: 0,
+  });
+  const { stdout } = await run("inspect", join(copy, "model.onnx"));
+  expect(stdout).toMatch(/num_logits_to_keep/);
+  expect(stdout).not.toContain("GroupQueryAttention");
+}, 60_000);
+
 test("inspect of an export: operators, sizes by dtype and what providers can run, of each file", async () => {
   const { exitCode, stdout } = await run("inspect", web);
   expect(exitCode).toBe(0);
   expect(stdout).toMatch(/^file +onnx\/model_q4\.onnx/m);
   expect(stdout).toMatch(/^sizes +float32 .*, uint8 /m);
-  expect(stdout.match(/^runs on +cpu, wasm, webgpu$/gm)).toHaveLength(2);
+  // the lengths of a decoder are left to the CPU
+  expect(stdout.match(/^runs on +cpu, wasm; webgpu without Size$/gm)).toHaveLength(2);
   const { files } = JSON.parse((await run("--json", "--quiet", "inspect", web)).stdout);
   expect(files[1].operators["com.microsoft.MatMulNBits"]).toBeGreaterThan(20);
   expect(files[1].bytesByDType.uint8).toBeGreaterThan(files[1].bytesByDType.int64 ?? 0);
-  expect(files[0].providers).toEqual({ missing: { cpu: [], wasm: [], webgpu: [] }, unknown: [] });
+  expect(files[0].providers).toEqual({ missing: { cpu: [], wasm: [], webgpu: ["Size"] }, unknown: [] });
 });
 
 test("inspect of an export whose weights lie beside it: their file, or what is wrong with it", async () => {

@@ -1,6 +1,7 @@
 import type { ModelFolder } from "@loomweight/checkpoint";
 import { assemble, type Device, named, type OnnxModel } from "@loomweight/graph";
 import { LoomweightError, unknownName } from "@loomweight/tensor";
+import { logitsToKeepInput } from "./components/decoder.ts";
 import type { TiedHead } from "./components/heads.ts";
 import { type Pooling, pooled } from "./components/pooling.ts";
 import { type ConfigReader, readConfigFields } from "./config-reader.ts";
@@ -27,6 +28,11 @@ export interface BuildModelOptions {
   readonly devices?: readonly Device[];
   /** How a head tied to the embedding is written; default "shared". */
   readonly tiedHead?: TiedHead;
+  /**
+   * Adds the input `num_logits_to_keep` (int64, no axes) to decoders: logits of that many last positions only, 0 for all.
+   * transformers.js feeds it 1 while it generates; onnxruntime-genai and optimum do not feed it. Default false.
+   */
+  readonly logitsToKeep?: boolean;
   /** Adds `sentence_embedding` to feature extraction of texts, as sentence-transformers pools; default not. */
   readonly pooling?: Pooling;
   /** Fields of config.json that are known to have no effect, beside those this package knows. */
@@ -80,7 +86,10 @@ export async function buildModel(
   const fused = fusedFor(fuse, devices, dtype);
   const gpuOnly = devices.length === 1 && devices[0] === "webgpu";
   const model = { path: "", weights, fused, gpuOnly };
-  const built = withPooling(family.build({ config, model, task, dtype, cacheDtype, tiedHead }), options.pooling);
+  const logitsToKeep = options.logitsToKeep ?? false;
+  const plain = family.build({ config, model, task, dtype, cacheDtype, tiedHead, logitsToKeep });
+  if (logitsToKeep) requireLogitsToKeep(plain, gpuOnly);
+  const built = withPooling(plain, options.pooling);
   if (task === "feature-extraction") {
     // the head of a checkpoint that generates
     const spare = family.headNames?.(config, "text-generation")?.head;
@@ -96,6 +105,20 @@ export async function buildModel(
     }),
   );
   return { family: family.name, task, model: [...models.values()][models.size - 1], models };
+}
+
+/** Refuses the option `logitsToKeep` where nothing came of it, and where no node may run on the CPU. */
+function requireLogitsToKeep(built: FamilyGraph | FamilyGraphs, gpuOnly: boolean): void {
+  const found = !("graphs" in built) && built.inputs.some(({ name }) => name === logitsToKeepInput);
+  if (found && !gpuOnly) return;
+  throw new LoomweightError({
+    code: "INVALID_OPTION",
+    problem: found
+      ? `where ${logitsToKeepInput} cuts is computed on the CPU, and a graph for WebGPU alone leaves nothing to it`
+      : `only decoders for text-generation take ${logitsToKeepInput}`,
+    option: "logitsToKeep",
+    fix: found ? "Name another device beside webgpu, or leave the option out." : "Leave the option out.",
+  });
 }
 
 /** Adds the pooled vector where there are states of tokens and a mask. */

@@ -32,6 +32,8 @@ export interface FamilyBuild<C> {
   /** dtype of cache inputs and outputs. */
   readonly cacheDtype: ComputeDType;
   readonly tiedHead: TiedHead;
+  /** Whether a decoder takes `num_logits_to_keep`. */
+  readonly logitsToKeep: boolean;
 }
 
 /** A language head and the table it is tied to, by their full names. */

@@ -132,7 +132,8 @@ async function greedy(session: Session, ids: Tensor, mask: Tensor, count: number
   return tokens;
 }
 
-function emptyCache(session: Session, batch: number): Record<string, Tensor> {
+/** A cache of no tokens for `rows` rows. */
+export function emptyCache(session: Session, batch: number): Record<string, Tensor> {
   const caches: Record<string, Tensor> = {};
   for (const { name, shape } of session.inputs) {
     if (!name.startsWith("past_key_values.")) continue;

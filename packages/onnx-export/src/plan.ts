@@ -25,7 +25,8 @@ import { genaiType } from "./targets/genai-type.ts";
 import { halfLogits } from "./targets/half-logits.ts";
 import { checkTarget, type ExportTarget } from "./targets/target.ts";
 
-export interface ExportOptions extends Pick<BuildModelOptions, "ignoreConfig" | "ignoreTensors" | "pooling"> {
+export interface ExportOptions
+  extends Pick<BuildModelOptions, "ignoreConfig" | "ignoreTensors" | "pooling" | "logitsToKeep"> {
   /** Default: what config.json's `architectures` names; feature-extraction for a folder of sentence-transformers. */
   readonly task?: Task;
   /** Whose folder it is to be; default "transformers.js". */
@@ -128,7 +129,8 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
     }
   }
   const { files, warnings } = await companionsFor(folder, task, target);
-  if (genai) files.set("genai_config.json", { text: await genaiSettings(folder, family, task, graphs[0]) });
+  if (genai)
+    files.set("genai_config.json", { text: await genaiSettings(folder, family, task, graphs[0], options.devices) });
   const modules = slotted.map(([graph, each]) => [graph, each.modules] as const);
   const slots = slotOptions === undefined ? undefined : joinSlots(modules, slotOptions);
   if (slots !== undefined) files.set(slotsFile, { text: toJson(slots) });
@@ -167,6 +169,14 @@ function checkForGenai(family: string, task: Task, dtypes: readonly ExportDType[
       found: dtypes.join(", "),
     });
   }
+  if (options.logitsToKeep) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: "onnxruntime-genai does not feed num_logits_to_keep, which is a required input",
+      option: "logitsToKeep",
+      fix: 'Leave the option out, or export with the target "transformers.js".',
+    });
+  }
   if (options.adapterSlots) {
     throw new LoomweightError({
       code: "INVALID_OPTION",
@@ -177,7 +187,18 @@ function checkForGenai(family: string, task: Task, dtypes: readonly ExportDType[
   }
 }
 
-async function genaiSettings(folder: ModelFolder, family: string, task: Task, graph: PlannedGraph): Promise<string> {
+/** onnxruntime-genai's names of execution providers; its CPU's is none. */
+const genaiProviders: Readonly<Partial<Record<Device, string>>> = { webgpu: "WebGPU", cuda: "cuda" };
+
+async function genaiSettings(
+  folder: ModelFolder,
+  family: string,
+  task: Task,
+  graph: PlannedGraph,
+  devices: readonly Device[] = [],
+): Promise<string> {
+  // a folder for several devices must open where only one of them is
+  const provider = devices.length === 1 ? genaiProviders[devices[0]] : undefined;
   const stated = folder.files.has("generation_config.json") ? await folder.readJson("generation_config.json") : {};
   return genaiConfig({
     type: genaiType(family, task),
@@ -186,6 +207,7 @@ async function genaiSettings(folder: ModelFolder, family: string, task: Task, gr
     config: folder.config ?? {},
     generation: stated,
     configFile: `${folder.location}/config.json`,
+    providers: provider === undefined ? [] : [provider],
   });
 }
 
@@ -197,7 +219,7 @@ function defaultTask(folder: ModelFolder): Task {
 
 /** Float graphs by dtype and kind of head, each built once. */
 function floatGraphs(folder: ModelFolder, task: Task, options: ExportOptions) {
-  const { fuse, devices, cacheDtype, ignoreConfig, ignoreTensors, pooling } = options;
+  const { fuse, devices, cacheDtype, ignoreConfig, ignoreTensors, pooling, logitsToKeep } = options;
   const built = new Map<string, ReturnType<typeof buildModel>>();
   return (dtype: "float32" | "float16", tiedHead: TiedHead) => {
     const key = `${dtype} ${tiedHead}`;
@@ -213,6 +235,7 @@ function floatGraphs(folder: ModelFolder, task: Task, options: ExportOptions) {
         ignoreConfig,
         ignoreTensors,
         pooling,
+        logitsToKeep,
       });
     built.set(key, graph);
     return graph;

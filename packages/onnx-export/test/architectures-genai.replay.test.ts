@@ -2,6 +2,7 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fixtureArea, fixtureCases, fixturesRoot, readFixtureJson, readFixtureTensors } from "@loomweight/fixtures";
+import type { Device } from "@loomweight/graph";
 import { openSession, type Session } from "@loomweight/graph/node";
 import { fromData, type Tensor, toFloat32 } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
@@ -20,6 +21,7 @@ interface GenaiConfig {
     readonly pad_token_id?: number;
     readonly decoder: {
       readonly filename: string;
+      readonly session_options: { readonly provider_options: readonly object[] };
       readonly head_size: number;
       readonly num_key_value_heads: number;
       readonly num_hidden_layers: number;
@@ -183,6 +185,25 @@ describe.skipIf(area === "")("a folder of onnxruntime-genai", () => {
     });
   });
 
+  test("one device alone is named as its provider; for several it is the CPU, which is everywhere", async () => {
+    await withFolder(async (root) => {
+      const model = join(fixturesRoot(), "models/scribe/scribe-base");
+      const cases: [Device[] | undefined, object[]][] = [
+        [undefined, []],
+        [["cpu"], []],
+        [["cpu", "webgpu"], []],
+        [["webgpu"], [{ WebGPU: {} }]],
+        [["cuda"], [{ cuda: {} }]],
+      ];
+      for (const [i, [devices, providers]] of cases.entries()) {
+        const out = join(root, `genai-${i}`);
+        await exportFolder(model, out, { target: "genai", devices, verify: false });
+        const { model: settings } = await readConfig(out);
+        expect(settings.decoder.session_options.provider_options, `${devices}`).toEqual(providers);
+      }
+    });
+  });
+
   test("what it cannot be is refused by name", async () => {
     await withFolder(async (root) => {
       const out = join(root, "out");
@@ -191,6 +212,7 @@ describe.skipIf(area === "")("a folder of onnxruntime-genai", () => {
       await expect(refused("bert", { target: "genai" })).rejects.toThrow(/does not run bert for fill-mask.*llama/s);
       await expect(refused("llama", { target: "genai", dtypes: ["q4", "fp32"] })).rejects.toThrow(/one model file/);
       await expect(refused("llama", { target: "genai", adapterSlots: true })).rejects.toThrow(/adapter slots/);
+      await expect(refused("llama", { target: "genai", logitsToKeep: true })).rejects.toThrow(/num_logits_to_keep/);
       await expect(refused("llama", { target: "gena" })).rejects.toThrow(/genai/);
     });
   });

@@ -5,6 +5,7 @@ import { fixtureArea, fixtureCases, readFixtureJson, readFixtureTensors } from "
 import type { Task } from "@loomweight/models";
 import type { Tensor } from "@loomweight/tensor";
 import { beforeAll, describe, expect, test } from "vitest";
+import type { ExportOptions } from "../src/index.ts";
 import { exportFolder } from "../src/node/index.ts";
 import { giveTokenizer, lonelyWord, textOf, word } from "./pipelines/folder.ts";
 
@@ -35,7 +36,13 @@ interface Case {
 }
 
 /** A test of one recorded model as transformers.js loads its export; skipped where the model is not among the fixtures. */
-function exported(name: string, what: string, task: Task | undefined, use: (each: Case) => Promise<void>): void {
+function exported(
+  name: string,
+  what: string,
+  task: Task | undefined,
+  use: (each: Case) => Promise<void>,
+  options: ExportOptions = {},
+): void {
   test(`${name}: ${what}`, { timeout: 120_000 }, async (context) => {
     if (!present.has(name)) context.skip("this folder is not among the fixtures at hand");
     const root = await mkdtemp(join(tmpdir(), "loomweight-tasks-"));
@@ -45,7 +52,7 @@ function exported(name: string, what: string, task: Task | undefined, use: (each
       const { masked, maskId } = lonelyWord(tensors);
       await giveTokenizer(join(root, "model"), maskId);
       const out = join(root, "web");
-      await exportFolder(join(root, "model"), out, { task, dtypes: ["fp32"], verify: false });
+      await exportFolder(join(root, "model"), out, { task, dtypes: ["fp32"], verify: false, ...options });
       transformers.env.localModelPath = dirname(dirname(out));
       const { greedy = [] } = readFixtureJson<{ greedy?: number[][] }>(join(area, name, "expected.json"));
       await use({ model: `${basename(root)}/web`, tensors, greedy, masked, text: (row) => textOf(tensors, row) });
@@ -257,6 +264,47 @@ describe.skipIf(area === "")("transformers.js runs an export of every task", () 
       await pipe.dispose();
     },
   );
+
+  for (const name of ["gpt2", "qwen3"]) {
+    exported(
+      name,
+      "with num_logits_to_keep, generates the recorded tokens from one position's logits, and gives all when called",
+      undefined,
+      async ({ model, tensors, greedy }) => {
+        const loaded = await transformers.AutoModelForCausalLM.from_pretrained(model, load);
+        const { sessions } = loaded as unknown as {
+          sessions: Record<string, { run(feeds: object): Promise<{ logits: Output }> }>;
+        };
+        const widths: number[] = [];
+        const run = sessions.model.run.bind(sessions.model);
+        sessions.model.run = async (feeds) => {
+          const outputs = await run(feeds);
+          widths.push(outputs.logits.dims[1]);
+          return outputs;
+        };
+        const inputs = Object.fromEntries(
+          ["input_ids", "attention_mask"].map((key) => [key, fed(tensors.get(`in.${key}`) as Tensor)]),
+        );
+        const made = (await loaded.generate({
+          ...inputs,
+          max_new_tokens: 16,
+          do_sample: false,
+        } as never)) as unknown as {
+          tolist(): bigint[][];
+        };
+        expect(made.tolist().map((row) => row.slice(-16).map(Number))).toEqual(greedy);
+        expect(widths).toEqual(new Array(16).fill(1));
+        const recordedLogits = tensors.get("out.logits") as Tensor;
+        const { logits } = await loaded(inputs);
+        expect(logits.dims).toEqual(recordedLogits.shape);
+        const [, width, vocabulary] = recordedLogits.shape;
+        const all = recorded(tensors, "out.logits", 0, width * vocabulary); // row 0 has no padding
+        expectNear(logits.data.slice(0, width * vocabulary), all, "logits");
+        await loaded.dispose();
+      },
+      { logitsToKeep: true },
+    );
+  }
 
   for (const name of ["gpt2", "gemma3_text", "qwen3", "phi3"]) {
     exported(name, "text-generation writes the recorded tokens", undefined, async ({ model, text, greedy }) => {

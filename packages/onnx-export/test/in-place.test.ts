@@ -120,6 +120,26 @@ test("verify compares it with the model", async () => {
   expect(files[0].outputs.every(({ maxDifference }) => maxDifference < 1e-4)).toBe(true);
 });
 
+test("devices choose the operators, and num_logits_to_keep is an input where it is asked for", async () => {
+  const model = await tinyLlama("model", "float32");
+  const file = join(model, "model.onnx");
+  const graph = async () => {
+    const { model: read, close } = await openOnnxFile(file);
+    await close();
+    return { ops: new Set(read.graph.nodes.map(({ op }) => op)), inputs: read.graph.inputs.map(({ name }) => name) };
+  };
+  await exportInPlace(model, { verify: false });
+  expect((await graph()).ops).toContain("GroupQueryAttention");
+  // CUDA's kernel takes no score bias
+  const { files } = await exportInPlace(model, { devices: ["cuda"], logitsToKeep: true, force: true });
+  const { ops, inputs } = await graph();
+  expect(ops).not.toContain("GroupQueryAttention");
+  expect(inputs).toContain("num_logits_to_keep");
+  expect(files[0].verification.ran).toBe(true);
+  const { good, findings } = await verifyExport(model, { against: model, text: [3, 17, 4, 79, 5, 6] });
+  expect({ good, findings: findings.filter(({ level }) => level === "error") }).toEqual({ good: true, findings: [] });
+});
+
 test("an existing model file, a quantized dtype and weights elsewhere are refused; nothing is left behind", async () => {
   const model = await tinyLlama("model", "float32");
   const code = (run: Promise<unknown>) =>

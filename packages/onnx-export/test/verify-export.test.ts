@@ -8,6 +8,7 @@ import { openOnnxFile, writeOnnxFile } from "@loomweight/graph/node";
 import { fromData, toFloat64, zeros } from "@loomweight/tensor";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { exportFolder, verifyExport } from "../src/node/index.ts";
+import { checkGraph } from "../src/verify/check-graph.ts";
 
 const model = (name: string) => join(fixturesRoot(), "models", "scribe", name);
 let root = "";
@@ -179,6 +180,20 @@ test("a file that is cut off, a fixed axis and a missing cache output are each s
   expect(errors(files[0].findings)).toEqual(expect.arrayContaining(["FIXED_AXIS", "CACHE_NAMES"]));
   expect(errors(files[1].findings)).toEqual(["INVALID_ONNX"]);
   expect(errors(files[2].findings)).toEqual([]);
+}, 60_000);
+
+test("num_logits_to_keep is known: right as int64 without axes, a fault with one, as transformers.js feeds none", async () => {
+  const path = join(root, "kept");
+  await exportFolder(model("scribe-base"), path, { dtypes: ["fp32"], logitsToKeep: true, verify: false });
+  const right = await verifyExport(path, { against: model("scribe-base") });
+  expect({ good: right.good, found: errors(right.files[0].findings) }).toEqual({ good: true, found: [] });
+  const { model: graph, close } = await openOnnxFile(join(path, "onnx", "model.onnx"));
+  await close();
+  const inputs = graph.graph.inputs.map((input) =>
+    input.name === "num_logits_to_keep" ? { ...input, dtype: "int32" as const, shape: [1] } : input,
+  );
+  const findings = checkGraph({ ...graph, graph: { ...graph.graph, inputs } });
+  expect(findings.map(({ code }) => code)).toEqual(expect.arrayContaining(["INPUT_DTYPE", "INPUT_RANK"]));
 }, 60_000);
 
 test("files that transformers.js asks for, and external data that is announced, are missed", async () => {

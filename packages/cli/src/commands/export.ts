@@ -51,6 +51,7 @@ function toFolder(
     target: options.target,
     task: checkTask(options.task),
     devices: options.device && checkDevices(options.device),
+    logitsToKeep: options.numLogitsToKeep,
     adapterSlots: (options.adapterSlots || options.adapterLayout !== undefined) && { layout: options.adapterLayout },
     quantize: quantizeSettings(options),
     externalData: options.externalData ?? "auto",
@@ -65,7 +66,7 @@ function toFolder(
 
 /** The graph alone, beside the weights: nothing that says how weights are to be stored goes with it. */
 function inPlace(
-  { task, verify, force }: ExportFlags,
+  { task, device, numLogitsToKeep, verify, force }: ExportFlags,
   model: string,
   out: string | undefined,
   [dtype, ...others]: readonly ExportDType[],
@@ -77,7 +78,15 @@ function inPlace(
   if (others.length > 0 || (dtype !== "fp32" && dtype !== "fp16")) {
     throw usageError("--in-place leaves weights as they are stored: --dtype fp32 (or fp16 for the arithmetic)");
   }
-  return exportInPlace(model, { dtype, task: checkTask(task), verify, force, signal });
+  return exportInPlace(model, {
+    dtype,
+    task: checkTask(task),
+    devices: device && checkDevices(device),
+    logitsToKeep: numLogitsToKeep,
+    verify,
+    force,
+    signal,
+  });
 }
 
 function fileRow({ dtype, name, bytes, verification }: ExportedFile): string[] {

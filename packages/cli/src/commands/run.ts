@@ -31,6 +31,7 @@ export async function runModel(
       dtypes: checkDTypes([dtype]),
       task: "text-generation",
       adapterSlots: options.adapter !== undefined,
+      logitsToKeep: true, // continuePrompt feeds it
       verify: false,
       signal: context.signal,
     });

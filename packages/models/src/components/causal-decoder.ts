@@ -1,7 +1,7 @@
 import type { Value } from "@loomweight/graph";
 import type { FamilyBuild, FamilyGraph } from "../family.ts";
 import type { Attended } from "./attention.ts";
-import { cacheOutputs, type DecoderInputs, decoderInputs, type KeyValues } from "./decoder.ts";
+import { cacheOutputs, type DecoderInputs, decoderInputs, type KeyValues, lastPositions } from "./decoder.ts";
 import { type LanguageHeadOptions, languageHead, logitsOutput } from "./heads.ts";
 import { inside, type Module } from "./module.ts";
 import { type Rotation, rotationAt } from "./rope.ts";
@@ -55,7 +55,7 @@ export interface CausalDecoderParts {
  * `last_hidden_state`.
  */
 export function causalDecoder(
-  { config, model, task, dtype, cacheDtype, tiedHead }: FamilyBuild<CausalDecoderConfig>,
+  { config, model, task, dtype, cacheDtype, tiedHead, logitsToKeep }: FamilyBuild<CausalDecoderConfig>,
   parts: CausalDecoderParts,
 ): FamilyGraph {
   const { hiddenSize, vocabSize, layers, windows, kvHeads, headDim } = config;
@@ -97,6 +97,7 @@ export function causalDecoder(
     bias,
   };
   const { logits: finish = (logits: Value) => logits } = parts;
-  const logits = finish(languageHead(model, name, last, head));
-  return { inputs: decoder.inputs, outputs: { logits: logitsOutput(logits), ...cacheOutputs(presents, cacheDtype) } };
+  const kept = logitsToKeep ? lastPositions(last, decoder) : { states: last, inputs: decoder.inputs };
+  const logits = finish(languageHead(model, name, kept.states, head));
+  return { inputs: kept.inputs, outputs: { logits: logitsOutput(logits), ...cacheOutputs(presents, cacheDtype) } };
 }

@@ -4,10 +4,13 @@ import {
   type GraphValue,
   input,
   named,
+  neg,
   reduceSum,
   shapeOf,
+  slice,
   squeeze,
   sub,
+  unsqueeze,
   type Value,
 } from "@loomweight/graph";
 import { fromData } from "@loomweight/tensor";
@@ -110,6 +113,27 @@ function lengthsOf(
   const total = gpuOnly ? squeeze(cast(reduceSum(filled(mask, 1, 1), [0], true), "int32"), [0]) : sizeOf(mask, 1);
   const last = sub(total, fromData("int32", Int32Array.of(1), []));
   return { lastColumns: expand(last, shapeOf(mask, { start: 0, end: 1 })), total };
+}
+
+/** The input that says of how many last positions logits are wanted, by transformers.js's name. */
+export const logitsToKeepInput = "num_logits_to_keep";
+
+/**
+ * The states that go into the head, and the inputs with `num_logits_to_keep` = n among them: of [batch, sequence, hidden]
+ * the last n positions, all for n = 0, since −0 is the start.
+ */
+export function lastPositions(
+  states: Value,
+  { inputs, positionIds }: Pick<DecoderInputs, "inputs" | "positionIds">,
+): { states: Value; inputs: readonly GraphValue[] } {
+  const count = input(logitsToKeepInput, "int64", []);
+  const behind = inputs.indexOf(positionIds) + 1;
+  return {
+    states: named(logitsToKeepInput, () =>
+      slice(states, { axes: [1], starts: neg(unsqueeze(count, [0])), ends: [Number.POSITIVE_INFINITY] }),
+    ),
+    inputs: [...inputs.slice(0, behind), count, ...inputs.slice(behind)],
+  };
 }
 
 /** The graph's cache outputs: present.N.key and .value [batch, kvHeads, past + sequence, headDim]. */

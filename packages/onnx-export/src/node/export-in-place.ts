@@ -10,7 +10,8 @@ import type { ExportedFile, ExportReport, Verification } from "../report.ts";
 import { stoppable } from "./export-model.ts";
 import { verifyFiles } from "./verify.ts";
 
-export interface ExportInPlaceOptions extends Pick<ExportOptions, "task" | "fuse" | "ignoreConfig" | "ignoreTensors"> {
+export interface ExportInPlaceOptions
+  extends Pick<ExportOptions, "task" | "fuse" | "devices" | "logitsToKeep" | "ignoreConfig" | "ignoreTensors"> {
   /** Arithmetic of the graph: "fp32" (default) or "fp16". The weights stay as they are stored. */
   readonly dtype?: "fp32" | "fp16";
   /** Replace model files that exist; default false. */

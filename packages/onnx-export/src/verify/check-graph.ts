@@ -8,6 +8,7 @@ const knownInputs: Readonly<Record<string, { dtypes: readonly string[]; rank: nu
   attention_mask: { dtypes: ["int64", "int32"], rank: 2, open: [0, 1] },
   token_type_ids: { dtypes: ["int64", "int32"], rank: 2, open: [0, 1] },
   position_ids: { dtypes: ["int64", "int32"], rank: 2, open: [0, 1] },
+  num_logits_to_keep: { dtypes: ["int64"], rank: 0, open: [] },
   encoder_attention_mask: { dtypes: ["int64", "int32"], rank: 2, open: [0, 1] },
   encoder_hidden_states: { dtypes: ["float32", "float16"], rank: 3, open: [0] },
   inputs_embeds: { dtypes: ["float32", "float16"], rank: 3, open: [0, 1] },
