@@ -175,6 +175,33 @@ describe.skipIf(peft === undefined)("training on a small llama", () => {
     await training.close();
   });
 
+  test("a resumed training remembers its best values and how long it waited", async () => {
+    const { model, checkpoint } = await llama();
+    const options = {
+      runtime,
+      model,
+      checkpoint,
+      adapter: { method: miss, options: { rank: 8 } },
+      ...few,
+      learningRate: (step: number) => (step < 10 ? 1e-2 : 0.5),
+      evaluation: { batches: () => batches(counting(8, 10), { batchSize: 4 }), every: 5, patience: 2 },
+    };
+    const whole = await trainAdapter(options);
+    await whole.finish();
+    const stopped = await trainAdapter({ ...options, steps: (whole.best?.step ?? 0) + 5 });
+    await stopped.finish();
+    expect(stopped.best).toEqual(whole.best);
+    const rest = await trainAdapter({ ...options, resume: await stopped.training.save() });
+    await stopped.close();
+    await rest.finish();
+    expect([rest.ended, rest.training.step, rest.best]).toEqual(["patience", whole.training.step, whole.best]);
+    const [ours, theirs] = [await rest.parameters({ best: true }), await whole.parameters({ best: true })];
+    expect(Object.keys(ours).sort()).toEqual(Object.keys(theirs).sort());
+    for (const [name, tensor] of Object.entries(theirs)) expect(valuesOf(ours[name])).toEqual(valuesOf(tensor));
+    await whole.close();
+    await rest.close();
+  });
+
   test("an imported file without names for its weights trains alike", async () => {
     const { model, checkpoint } = await llama();
     const anonymous = await withoutNames(model);

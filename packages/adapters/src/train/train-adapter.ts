@@ -20,6 +20,7 @@ import type { AdapterSpec } from "../attach/spec.ts";
 import type { Adapter } from "../peft/adapter.ts";
 import type { AdapterFiles } from "../peft/write-adapter.ts";
 import { blockCheckpoints } from "./blocks.ts";
+import { type Evaluations, rememberingEvaluations, savedEvaluations } from "./evaluations.ts";
 import { otherInputs } from "./inputs.ts";
 import { type Objective, objectiveLoss } from "./objectives.ts";
 
@@ -121,6 +122,7 @@ export async function trainAdapter(options: TrainAdapterOptions): Promise<Adapte
     }
     return objectiveLoss(objective, outputNamed(outputs, output), labelsOf(batch));
   };
+  const { resume, evaluations } = await savedEvaluations(options.resume);
   const training = await train({
     runtime: options.runtime,
     parameters: attachment.parameters,
@@ -132,7 +134,7 @@ export async function trainAdapter(options: TrainAdapterOptions): Promise<Adapte
     accumulate: options.accumulate,
     clip: options.clip,
     seed,
-    resume: options.resume,
+    resume,
     progress: options.progress,
     signal: options.signal,
     ...(evaluation !== undefined && {
@@ -146,17 +148,20 @@ export async function trainAdapter(options: TrainAdapterOptions): Promise<Adapte
       },
     }),
   });
-  return followed(attachment, training, evaluation?.patience);
+  return followed(attachment, rememberingEvaluations(training, evaluations), evaluations, evaluation?.patience);
 }
 
 /** The loop with early stopping and the best values kept. */
-function followed(attachment: Attachment, training: Training, patience: number | undefined): AdapterTraining {
-  let best: { step: number; loss: number; parameters: Readonly<Record<string, Tensor>> } | undefined;
-  let waited = 0;
+function followed(
+  attachment: Attachment,
+  training: Training,
+  kept: Evaluations,
+  patience: number | undefined,
+): AdapterTraining {
   let ended: AdapterTraining["ended"];
   const inner = training[Symbol.asyncIterator]();
   const next = async (): Promise<IteratorResult<StepMetrics>> => {
-    if (patience !== undefined && waited >= patience) {
+    if (patience !== undefined && kept.waited >= patience) {
       ended = "patience";
       return { done: true, value: undefined };
     }
@@ -167,10 +172,10 @@ function followed(attachment: Attachment, training: Training, patience: number |
     }
     const { evaluation, step } = result.value;
     if (evaluation !== undefined) {
-      if (best === undefined || evaluation.loss < best.loss) {
-        best = { step, loss: evaluation.loss, parameters: await training.parameters() };
-        waited = 0;
-      } else waited++;
+      if (kept.best === undefined || evaluation.loss < kept.best.loss) {
+        kept.best = { step, loss: evaluation.loss, parameters: await training.parameters() };
+        kept.waited = 0;
+      } else kept.waited++;
     }
     return result;
   };
@@ -185,7 +190,7 @@ function followed(attachment: Attachment, training: Training, patience: number |
       return ended;
     },
     get best() {
-      return best === undefined ? undefined : { step: best.step, loss: best.loss };
+      return kept.best && { step: kept.best.step, loss: kept.best.loss };
     },
     [Symbol.asyncIterator]: () => ({ next }),
     async finish() {
@@ -195,7 +200,7 @@ function followed(attachment: Attachment, training: Training, patience: number |
     },
     evaluate: () => training.evaluate(),
     parameters: async (options = {}) =>
-      options.best === true && best !== undefined ? best.parameters : training.parameters(),
+      options.best === true && kept.best !== undefined ? kept.best.parameters : training.parameters(),
     files: async ({ best: wanted, ...options } = {}) =>
       attachedFiles(attachment, { ...options, parameters: await self.parameters({ best: wanted }) }),
     close: () => training.close(),
