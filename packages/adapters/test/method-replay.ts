@@ -1,7 +1,10 @@
 import type { MethodCase } from "@loomweight/fixtures";
 import { evaluateTrace, gradient, input, mul, reduceMean, sub, type Value } from "@loomweight/graph";
+import { linearOf } from "@loomweight/graph/nn";
 import { fromData, type Tensor } from "@loomweight/tensor";
 import { expect } from "vitest";
+import type { LayerInGraph } from "../src/define.ts";
+import { layerOf } from "../src/layer.ts";
 
 /** Tolerances of the folders' READMEs in float64, relative to the largest entry of the tensor. */
 export const tolerance = { output: 1e-12, loss: 1e-11, final: 1e-10 };
@@ -138,4 +141,18 @@ export function expectStatistics(recorded: MethodCase, name: string, draws: read
   // Uniform laws end at a bound that many draws come near; a normal law's widest draw scatters more.
   const uniform = recordedWidest < 1.8 * stats.std;
   expect([name, Math.abs(widest - recordedWidest) <= (uniform ? 0.02 : 0.5) * recordedWidest]).toEqual([name, true]);
+}
+
+/** A linear layer [out, in] as values, for the methods of layers. */
+export function linearLayer(weight: Value, bias?: Value): LayerInGraph {
+  return {
+    ...layerOf("linear", weight.shape as number[]),
+    weight,
+    base: weight,
+    bias,
+    storedWeight: weight,
+    forward: (x) => linearOf(x, weight, bias),
+    operation: (x, own) => linearOf(x, own),
+    perOutput: (vector) => vector,
+  };
 }

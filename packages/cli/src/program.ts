@@ -17,8 +17,8 @@ export type Runner = (work: (context: CommandContext) => Promise<void>) => Promi
 
 const exportTargets = ["transformers.js", "genai"] as const;
 const slotLayouts = ["single", "rows"] as const;
-/** Those of `combineAdapters`, which is loaded when the command runs. */
-const combinations = [
+/** Those of `combineAdapters`, which is loaded when the command runs; a test holds them equal. */
+export const combinations = [
   "linear",
   "cat",
   "svd",

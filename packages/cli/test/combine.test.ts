@@ -2,8 +2,10 @@ import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fixturesRoot } from "@loomweight/fixtures";
+import { combinations } from "@loomweight/merge";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { main } from "../src/main.ts";
+import * as program from "../src/program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "loomweight-combine-"));
 const at = (name: string) => join(folder, name);
@@ -53,6 +55,22 @@ test("what the user got wrong is said", async () => {
   expect([two.exitCode, two.stderr.includes("ties")]).toEqual([2, true]);
   const equal = await run("extract-lora", at("base"), at("base"), at("x"));
   expect([equal.exitCode, equal.stderr.includes("no matrix differs")]).toEqual([1, true]);
+  for (const list of ["1,2", "1,2,3"]) {
+    const wrong = await run(
+      "combine",
+      at("lora"),
+      ...(list === "1,2" ? [] : [at("lora")]),
+      "--out",
+      at("x"),
+      "--weights",
+      list,
+    );
+    expect([wrong.exitCode, wrong.stderr.includes("one for each adapter")]).toEqual([1, true]);
+  }
   const weights = await run("combine", at("base"), "--out", at("x"), "--weights", "a");
   expect([weights.exitCode, weights.stderr.includes("Numbers separated by commas")]).toEqual([2, true]);
+});
+
+test("the command offers every combination of the library", () => {
+  expect(program.combinations).toEqual(combinations);
 });

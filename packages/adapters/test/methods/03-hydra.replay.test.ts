@@ -18,6 +18,7 @@ import { adapterRandom } from "../../src/random.ts";
 import {
   expectRelative,
   expectStatistics,
+  linearLayer,
   namesBelow,
   numbersOf,
   replayed,
@@ -68,16 +69,7 @@ function optionsOf(given: Readonly<Record<string, unknown>>): HydraOptions {
 function layerOfCase(recorded: MethodCase, values: Values, path: string): LayerInGraph {
   const weight = values(`base/${path}weight`);
   const bias = recorded.tensors.has(`base/${path}bias`) ? values(`base/${path}bias`) : undefined;
-  return {
-    ...layerOf("linear", weight.shape as number[]),
-    weight,
-    base: weight,
-    bias,
-    storedWeight: weight,
-    forward: (x) => linearOf(x, weight, bias),
-    operation: (x, own) => linearOf(x, own),
-    perOutput: (vector) => vector,
-  };
+  return linearLayer(weight, bias);
 }
 
 /** Places of a case: path of the layer's tensors, and of its two branches. */

@@ -1,14 +1,13 @@
 import { type MethodCase, methodCases } from "@loomweight/fixtures";
 import { concat, reshape, type Value } from "@loomweight/graph";
-import { linearOf } from "@loomweight/graph/nn";
 import { singularValues } from "@loomweight/linalg";
 import { type Tensor, toFloat64 } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
 import type { LayerInGraph } from "../../src/define.ts";
-import { layerOf } from "../../src/layer.ts";
 import { type TeraOptions, tera } from "../../src/methods/tera.ts";
 import {
   expectRelative,
+  linearLayer,
   namesBelow,
   replayed,
   replayGradients,
@@ -46,15 +45,7 @@ function paramsOf(recorded: MethodCase, values: Values, layer: number): Record<s
 
 function layerIn(values: Values, index: number): LayerInGraph {
   const weight = values(`base/weight.${index}`);
-  return {
-    ...layerOf("linear", weight.shape as number[]),
-    weight,
-    base: weight,
-    storedWeight: weight,
-    forward: (x) => linearOf(x, weight, undefined),
-    operation: (x, own) => linearOf(x, own),
-    perOutput: (vector) => vector,
-  };
+  return linearLayer(weight);
 }
 
 test("the recorded cases are there", (context) => {

@@ -1,14 +1,13 @@
 import { type MethodCase, methodCases } from "@loomweight/fixtures";
 import { evaluateTrace, gradient, type Value } from "@loomweight/graph";
-import { linearOf } from "@loomweight/graph/nn";
 import type { Tensor } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
 import type { LayerInGraph } from "../../src/define.ts";
-import { layerOf } from "../../src/layer.ts";
 import { type TloraOptions, tlora } from "../../src/methods/tlora.ts";
 import { identityPenalty, orthogonalPenalty, ringMatrix, ringTransform } from "../../src/tensor-ring.ts";
 import {
   expectRelative,
+  linearLayer,
   namesBelow,
   replayed,
   replayGradients,
@@ -44,16 +43,7 @@ function paramsOf(recorded: MethodCase, values: Values): Record<string, Value> {
 function layerIn(recorded: MethodCase, values: Values): LayerInGraph {
   const weight = values("base/weight");
   const bias = recorded.tensors.has("base/bias") ? values("base/bias") : undefined;
-  return {
-    ...layerOf("linear", weight.shape as number[]),
-    weight,
-    base: weight,
-    bias,
-    storedWeight: weight,
-    forward: (x) => linearOf(x, weight, bias),
-    operation: (x, own) => linearOf(x, own),
-    perOutput: (vector) => vector,
-  };
+  return linearLayer(weight, bias);
 }
 
 test("the recorded cases are there", (context) => {

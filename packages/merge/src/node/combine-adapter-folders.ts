@@ -2,6 +2,7 @@ import { basename, resolve } from "node:path";
 import type { Adapter } from "@loomweight/adapters";
 import { openAdapterFolder } from "@loomweight/adapters/node";
 import { withOutputFolder } from "@loomweight/checkpoint/node";
+import { invalidOption } from "@loomweight/tensor";
 import { type CombinedAdapter, combineAdapters } from "../adapters/combine-adapters.ts";
 import type { CombineOptions } from "../adapters/combine-low-rank.ts";
 
@@ -21,12 +22,15 @@ export async function combineAdapterFolders(
   out: string,
   { weights, force, ...options }: CombineAdapterFoldersOptions = {},
 ): Promise<CombinedAdapter> {
+  if (weights !== undefined && weights.length !== folders.length) {
+    throw invalidOption({ option: "weights" }, weights.join(", "), `${folders.length} numbers, one for each adapter`);
+  }
   const opened: Adapter[] = [];
   try {
     for (const folder of folders) opened.push(await openAdapterFolder(folder));
     const own = weights ?? opened.map(() => 1);
     const combined = await combineAdapters(
-      opened.map((adapter, index) => ({ adapter, weight: own[index] ?? Number.NaN })),
+      opened.map((adapter, index) => ({ adapter, weight: own[index] })),
       options,
     );
     const rows = folders.map((folder, index) => `| ${basename(folder)} | ${own[index]} |`);
