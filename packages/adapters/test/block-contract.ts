@@ -3,7 +3,7 @@ import { fromData, type OptionSpecs, type OptionValues, type Tensor } from "@loo
 import { describe, expect, test } from "vitest";
 import type { Params } from "../src/define.ts";
 import { type BlockInGraph, type BlockMethod, type BlockShape, countBlockParameters } from "../src/define-block.ts";
-import { adapterRandom } from "../src/random.ts";
+import { adapterRandom } from "../src/random/adapter-random.ts";
 import { numbers } from "./contract.ts";
 import { numbersOf } from "./method-replay.ts";
 

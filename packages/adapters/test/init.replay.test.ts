@@ -6,12 +6,12 @@ import { expect, test } from "vitest";
 import { corda } from "../src/initialise/corda.ts";
 import { eva, evaCount } from "../src/initialise/eva.ts";
 import { loraGa } from "../src/initialise/lora-ga.ts";
+import { type LowRankStart, startFactors, takenFromBase } from "../src/initialise/low-rank-start.ts";
 import { incrementalPca } from "../src/initialise/principal-directions.ts";
 import { type LayerShape, layerOf } from "../src/layer.ts";
-import type { LowRankOptions } from "../src/low-rank.ts";
-import { type LowRankStart, startFactors, takenFromBase } from "../src/low-rank-start.ts";
+import type { LowRankOptions } from "../src/maths/low-rank.ts";
 import { kasa } from "../src/methods/kasa.ts";
-import { adapterRandom } from "../src/random.ts";
+import { adapterRandom } from "../src/random/adapter-random.ts";
 import { valuesOf } from "./memory.ts";
 
 interface Expected {

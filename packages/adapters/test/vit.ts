@@ -16,7 +16,7 @@ import {
   type Value,
 } from "@loomweight/graph";
 import { linearOf } from "@loomweight/graph/nn";
-import { normOf } from "../src/bottleneck.ts";
+import { normOf } from "../src/maths/bottleneck.ts";
 
 /** A place of the ViT that a test may change: the module's path, what it reads, gives, and what that is added to. */
 export interface VitSite {

@@ -19,7 +19,7 @@ import type { RandomInputs } from "@loomweight/graph/training";
 import { closestNames, LoomweightError, parseOptions, type Tensor, unknownName } from "@loomweight/tensor";
 import type { Params } from "../define.ts";
 import type { BlockMethod, BlockPosition, BlockShape } from "../define-block.ts";
-import { adapterRandom } from "../random.ts";
+import { adapterRandom } from "../random/adapter-random.ts";
 
 /** A module of a graph by the names of the values around it. */
 export interface BlockSite {

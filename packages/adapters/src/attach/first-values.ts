@@ -10,7 +10,7 @@ import {
 } from "../define.ts";
 import { inModuleOrder } from "../fold/module-order.ts";
 import type { LayerShape } from "../layer.ts";
-import { adapterRandom } from "../random.ts";
+import { adapterRandom } from "../random/adapter-random.ts";
 import type { LayerSite } from "./layers.ts";
 import { optionsOf, type PreparedAdapter, parametersFromFile } from "./spec.ts";
 import { weightTensor } from "./weight-tensor.ts";

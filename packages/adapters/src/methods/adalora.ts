@@ -1,7 +1,7 @@
 import { add, mul, type Value } from "@loomweight/graph";
 import { finite, integer, type OptionValues, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
-import { addLowRank, lowRankForward } from "../low-rank.ts";
+import { addLowRank, lowRankForward } from "../maths/low-rank.ts";
 import { dropout, note, option } from "../peft/field.ts";
 import { loraFields } from "../peft/fields.ts";
 

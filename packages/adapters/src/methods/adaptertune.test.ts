@@ -4,9 +4,9 @@ import { expect, test } from "vitest";
 import { blockContract, largest, testSite } from "../../test/block-contract.ts";
 import { numbers } from "../../test/contract.ts";
 import { numbersOf } from "../../test/method-replay.ts";
-import { bottleneck, foldIntoUp, isIdle, padBottleneck } from "../bottleneck.ts";
 import { countBlockParameters } from "../define-block.ts";
-import { adapterRandom } from "../random.ts";
+import { bottleneck, foldIntoUp, isIdle, padBottleneck } from "../maths/bottleneck.ts";
+import { adapterRandom } from "../random/adapter-random.ts";
 import { elbow, rankSweep, shiftSpectrum } from "../rank-budget.ts";
 import { type AdapterTuneOptions, adapterTune, everySite } from "./adaptertune.ts";
 

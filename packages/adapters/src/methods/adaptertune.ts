@@ -1,7 +1,7 @@
 import { add, mul, type Value } from "@loomweight/graph";
 import { choice, finite, integer, invalidOption, type OptionSpec, type OptionValues } from "@loomweight/tensor";
-import { type Bottleneck, bottleneck, bottleneckShapes, xavierBottleneck } from "../bottleneck.ts";
 import { defineBlockAdapter } from "../define-block.ts";
+import { type Bottleneck, bottleneck, bottleneckShapes, xavierBottleneck } from "../maths/bottleneck.ts";
 
 const notZero: OptionSpec<number> = {
   ...finite(1, "the adapter's output is multiplied by this plain number"),

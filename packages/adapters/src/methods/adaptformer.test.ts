@@ -6,8 +6,8 @@ import { expect, test } from "vitest";
 import { blockContract, largest, testSite } from "../../test/block-contract.ts";
 import { numbers } from "../../test/contract.ts";
 import { numbersOf } from "../../test/method-replay.ts";
-import { activate, bottleneck } from "../bottleneck.ts";
 import { countBlockParameters } from "../define-block.ts";
+import { activate, bottleneck } from "../maths/bottleneck.ts";
 import { type AdaptFormerOptions, adaptFormer, foldAdaptFormerScale, fuseIntoMlp, wideMlp } from "./adaptformer.ts";
 
 const plain: AdaptFormerOptions = {

@@ -12,6 +12,8 @@ import {
   type Tensor,
   zeros,
 } from "@loomweight/tensor";
+import type { Params } from "../define.ts";
+import { type BlockInGraph, defineBlockAdapter } from "../define-block.ts";
 import {
   type Activation,
   activate,
@@ -22,9 +24,7 @@ import {
   foldIntoUp,
   kaimingBottleneck,
   normOf,
-} from "../bottleneck.ts";
-import type { Params } from "../define.ts";
-import { type BlockInGraph, defineBlockAdapter } from "../define-block.ts";
+} from "../maths/bottleneck.ts";
 
 const options = {
   bottleneck: integer(64, "numbers between down and up", { min: 1 }),

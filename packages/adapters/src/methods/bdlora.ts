@@ -1,7 +1,14 @@
 import { add, mul, tile, type Value } from "@loomweight/graph";
 import { choice, fromData, integer, LoomweightError, type OptionValues, type Tensor, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
-import { addLowRank, lowRankForward, lowRankInit, lowRankOptions, lowRankScale, lowRankShapes } from "../low-rank.ts";
+import {
+  addLowRank,
+  lowRankForward,
+  lowRankInit,
+  lowRankOptions,
+  lowRankScale,
+  lowRankShapes,
+} from "../maths/low-rank.ts";
 import type { Json, PeftConfig } from "../peft/format.ts";
 import { loraCompanions, loraFields, lowRankFields, lowRankSuffixes, requirePlainStart } from "../peft/lora-files.ts";
 

@@ -2,9 +2,9 @@ import { div, mul, reshape, sub, transpose, type Value } from "@loomweight/graph
 import { fromData, integer, LoomweightError, type OptionValues, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { cayley, timesBlocks } from "../maths/rotation.ts";
+import { forwardWith } from "../maths/update.ts";
 import { dropout, note, option, unsupported } from "../peft/field.ts";
-import { cayley, timesBlocks } from "../rotation.ts";
-import { forwardWith } from "../update.ts";
 
 const options = {
   blockSize: integer(4, "inputs that turn together; 0: given by blocks", { min: 0 }),

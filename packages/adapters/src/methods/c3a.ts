@@ -2,8 +2,8 @@ import { add, div, gather, reshape, transpose, type Value } from "@loomweight/gr
 import { fromData, integer, invalidOption, type OptionValues, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { forwardPlus } from "../maths/update.ts";
 import { note, option } from "../peft/field.ts";
-import { forwardPlus } from "../update.ts";
 
 const options = { blockSize: integer(256, "size of the circulant blocks; divides in and out", { min: 1 }) };
 type C3aOptions = OptionValues<typeof options>;

@@ -7,7 +7,7 @@ import { numbers } from "../../test/contract.ts";
 import { numbersOf } from "../../test/method-replay.ts";
 import type { Params } from "../define.ts";
 import { countBlockParameters } from "../define-block.ts";
-import { phmWeight } from "../phm.ts";
+import { phmWeight } from "../maths/phm.ts";
 import { type CompacterOptions, compacter, expandCompacter, projection } from "./compacter.ts";
 import { vlAdapter } from "./vl-adapter.ts";
 

@@ -9,11 +9,11 @@ import {
   type Tensor,
   zeros,
 } from "@loomweight/tensor";
-import { activate, activationOption, type Bottleneck } from "../bottleneck.ts";
 import type { AdapterRandom, Params } from "../define.ts";
 import { type BlockShape, defineBlockAdapter } from "../define-block.ts";
-import { type PhmFactor, phmWeight, times } from "../phm.ts";
-import { copies, ofTask, sharingOption } from "../tasks.ts";
+import { activate, activationOption, type Bottleneck } from "../maths/bottleneck.ts";
+import { type PhmFactor, phmWeight, times } from "../maths/phm.ts";
+import { copies, ofTask, sharingOption } from "../maths/tasks.ts";
 import { bottleneckSize, firstNorms, needsTask, normShapes, taskInput, withNorms } from "./vl-adapter.ts";
 
 const options = {

@@ -2,9 +2,9 @@ import { add, matMul, mul, neg, relu, sub, transpose, type Value } from "@loomwe
 import { boolean, choice, finite, integer, LoomweightError, type OptionValues, type Tensor } from "@loomweight/tensor";
 import { defineAdapter, type LayerValues, type ParamShape, type Params } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { householderQ } from "../maths/signed-qr.ts";
+import { forwardPlus } from "../maths/update.ts";
 import { dropout, note, option } from "../peft/field.ts";
-import { householderQ } from "../signed-qr.ts";
-import { forwardPlus } from "../update.ts";
 
 const options = {
   rank: integer(8, "directions that are replaced; at most the layer's outputs", { min: 1 }),

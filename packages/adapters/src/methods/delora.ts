@@ -1,8 +1,8 @@
 import { add, div, matMul, max, mul, reduceSum, reshape, slice, sqrt, transpose, type Value } from "@loomweight/graph";
 import { finite, fromData, integer, LoomweightError, type OptionValues, type Tensor, zeros } from "@loomweight/tensor";
 import { defineAdapter, type LayerValues, type Params } from "../define.ts";
+import { kaimingUniform } from "../maths/update.ts";
 import { dropout, note, option } from "../peft/field.ts";
-import { kaimingUniform } from "../update.ts";
 
 const options = {
   rank: integer(8, "rank of the update", { min: 1 }),

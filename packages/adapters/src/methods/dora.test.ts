@@ -2,7 +2,7 @@ import { fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { expect, test } from "vitest";
 import { adapterContract, layerValues, numbers, testRandom } from "../../test/contract.ts";
 import { layerOf } from "../layer.ts";
-import { addLowRank } from "../low-rank.ts";
+import { addLowRank } from "../maths/low-rank.ts";
 import { dora, factoredSquares } from "./dora.ts";
 
 const plain = { rank: 2, alpha: 3, rankStabilized: false, detachNorm: true };

@@ -24,7 +24,7 @@ import {
   lowRankOptions,
   lowRankScale,
   lowRankShapes,
-} from "../low-rank.ts";
+} from "../maths/low-rank.ts";
 import { loraCompanions, loraFields, lowRankFields, lowRankSuffixes, requirePlainStart } from "../peft/lora-files.ts";
 
 /** Norms below this count as this: a row of zeros stays zero instead of becoming NaN. */

@@ -23,12 +23,12 @@ import {
   zeros,
 } from "@loomweight/tensor";
 import { defineAdapter, type LayerValues, type Params } from "../define.ts";
-import { inverseFourierRows } from "../fourier.ts";
 import type { LayerShape } from "../layer.ts";
+import { inverseFourierRows } from "../maths/fourier.ts";
+import { rowsAndColumns } from "../maths/sparse.ts";
+import { forwardPlus } from "../maths/update.ts";
 import { note, option } from "../peft/field.ts";
-import { rowsAndColumns } from "../sparse.ts";
-import { torchPermutation } from "../torch-random.ts";
-import { forwardPlus } from "../update.ts";
+import { torchPermutation } from "../random/torch-random.ts";
 
 const options = {
   frequencies: integer(1000, "trained entries of the spectrum", { min: 1 }),

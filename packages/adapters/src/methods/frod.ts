@@ -2,8 +2,8 @@ import { add, matMul, mul, reshape, scatterND, sub, transpose, type Value } from
 import { solve } from "@loomweight/linalg";
 import { contiguousData, fromData, LoomweightError, type OptionValues, type Tensor } from "@loomweight/tensor";
 import { defineAdapter, type LayerValues, type ParamShape, type Params, type SharedParam } from "../define.ts";
+import { constantLike, forwardWith } from "../maths/update.ts";
 import { note, option } from "../peft/field.ts";
-import { constantLike, forwardWith } from "../update.ts";
 
 const options = {};
 type FrodParams = "diagonal" | "values" | "basis" | "places" | "size" | "turned";

@@ -2,8 +2,8 @@ import { add, matMul, mul, reshape, transpose, type Value } from "@loomweight/gr
 import { boolean, choice, integer, type OptionValues, type Tensor, zeros } from "@loomweight/tensor";
 import { defineAdapter, type LayerInGraph, type ParamShape, type Params, type StoredShapes } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { kaimingUniform } from "../maths/update.ts";
 import { note, option } from "../peft/field.ts";
-import { kaimingUniform } from "../update.ts";
 
 const options = {
   rank: integer(8, "rank of the low-rank paths", { min: 1 }),

@@ -2,9 +2,9 @@ import { add, matMul, mul, reshape, slice, transpose, type Value } from "@loomwe
 import { finite, integer, invalidOption, type OptionValues, type Tensor, zeros } from "@loomweight/tensor";
 import { defineAdapter, type LayerValues, type ParamShape, type Params } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
-import { addLowRank } from "../low-rank.ts";
+import { addLowRank } from "../maths/low-rank.ts";
+import { kaimingUniform } from "../maths/update.ts";
 import { dropout, note, option } from "../peft/field.ts";
-import { kaimingUniform } from "../update.ts";
 
 const options = {
   rank: integer(32, "rank of each row of blocks; a multiple of blocks", { min: 1 }),

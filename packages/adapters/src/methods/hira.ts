@@ -1,9 +1,9 @@
 import { add, div, matMul, mul } from "@loomweight/graph";
 import { integer, type OptionValues } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
-import { lowRankFileShape, lowRankInit } from "../low-rank.ts";
+import { lowRankFileShape, lowRankInit } from "../maths/low-rank.ts";
+import { forwardPlus } from "../maths/update.ts";
 import { dropout, note, option } from "../peft/field.ts";
-import { forwardPlus } from "../update.ts";
 
 const options = { rank: integer(32, "rank of the factors; the update's rank is up to that of the weight", { min: 1 }) };
 const asLowRank = ({ rank }: OptionValues<typeof options>) => ({ rank, alpha: rank, rankStabilized: false });

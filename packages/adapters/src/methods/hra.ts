@@ -9,8 +9,8 @@ import {
   type Tensor,
 } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
+import { forwardWith, kaimingUniform } from "../maths/update.ts";
 import { note, option } from "../peft/field.ts";
-import { forwardWith, kaimingUniform } from "../update.ts";
 
 const options = {
   rank: integer(8, "number of reflections", { min: 1 }),

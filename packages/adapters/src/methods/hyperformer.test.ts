@@ -4,9 +4,9 @@ import { expect, test } from "vitest";
 import { blockContract, largest, testSite } from "../../test/block-contract.ts";
 import { numbers } from "../../test/contract.ts";
 import { numbersOf } from "../../test/method-replay.ts";
-import { activate } from "../bottleneck.ts";
 import type { Params } from "../define.ts";
 import { countBlockParameters } from "../define-block.ts";
+import { activate } from "../maths/bottleneck.ts";
 import { generateAdapter, type HyperformerOptions, hyperformer } from "./hyperformer.ts";
 import { vlAdapter } from "./vl-adapter.ts";
 

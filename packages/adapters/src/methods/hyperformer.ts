@@ -10,9 +10,9 @@ import {
   type Tensor,
   zeros,
 } from "@loomweight/tensor";
-import { activationOption, type Bottleneck, bottleneck, normOf } from "../bottleneck.ts";
 import type { Params } from "../define.ts";
 import { type BlockPosition, type BlockShape, defineBlockAdapter } from "../define-block.ts";
+import { activationOption, type Bottleneck, bottleneck, normOf } from "../maths/bottleneck.ts";
 import { bottleneckSize, taskInput, withNorms } from "./vl-adapter.ts";
 
 const options = {

@@ -2,10 +2,10 @@ import { div, gather, mul, reshape, type Value } from "@loomweight/graph";
 import { boolean, elementCount, fromData, invalidOption, type OptionValues } from "@loomweight/tensor";
 import { defineAdapter, type LayerValues, type ParamShape, paramShape } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { forwardWith } from "../maths/update.ts";
 import { note, option } from "../peft/field.ts";
 import type { PeftConfig } from "../peft/format.ts";
 import { compilePattern } from "../peft/pattern.ts";
-import { forwardWith } from "../update.ts";
 
 const options = {
   feedforward: boolean(false, "the layer's inputs are scaled instead of its outputs"),

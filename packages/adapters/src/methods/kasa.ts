@@ -2,7 +2,14 @@ import { add, mul, reshape, slice, sub, type Value } from "@loomweight/graph";
 import { svd } from "@loomweight/linalg";
 import { LoomweightError, type OptionValues, type Tensor } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
-import { addLowRank, lowRankForward, lowRankInit, lowRankOptions, lowRankScale, lowRankShapes } from "../low-rank.ts";
+import {
+  addLowRank,
+  lowRankForward,
+  lowRankInit,
+  lowRankOptions,
+  lowRankScale,
+  lowRankShapes,
+} from "../maths/low-rank.ts";
 import { loraCompanions, loraFields, lowRankFields, lowRankSuffixes, requirePlainStart } from "../peft/lora-files.ts";
 
 /**

@@ -2,8 +2,8 @@ import { add, matMul, mul, reshape, transpose, type Value } from "@loomweight/gr
 import { boolean, finite, integer, type OptionValues, type Tensor, zeros } from "@loomweight/tensor";
 import { defineAdapter, type ParamShape, type Params } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { forwardPlus, kaimingUniform } from "../maths/update.ts";
 import { dropout, note, option } from "../peft/field.ts";
-import { forwardPlus, kaimingUniform } from "../update.ts";
 
 const options = {
   rank: integer(8, "rank of each of the two factors; the update's rank is up to its square", { min: 1 }),

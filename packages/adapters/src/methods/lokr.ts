@@ -2,8 +2,8 @@ import { add, matMul, mul, reshape, type Value } from "@loomweight/graph";
 import { boolean, finite, integer, invalidOption, type OptionValues, type Tensor, zeros } from "@loomweight/tensor";
 import { defineAdapter, type ParamDim, type ParamShape, type Params } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { forwardPlus, kaimingUniform } from "../maths/update.ts";
 import { dropout, note, option } from "../peft/field.ts";
-import { forwardPlus, kaimingUniform } from "../update.ts";
 import { tuckerProduct } from "./loha.ts";
 
 const options = {

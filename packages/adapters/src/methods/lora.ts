@@ -1,6 +1,7 @@
 import { add, mul, sub } from "@loomweight/graph";
 import { boolean, choice, type OptionValues, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
+import { lowRankStarts, startFactors, takenFromBase } from "../initialise/low-rank-start.ts";
 import {
   addLowRank,
   lowRankFileShape,
@@ -9,8 +10,7 @@ import {
   lowRankScale,
   lowRankShapes,
   requireUngrouped,
-} from "../low-rank.ts";
-import { lowRankStarts, startFactors, takenFromBase } from "../low-rank-start.ts";
+} from "../maths/low-rank.ts";
 import {
   loraCompanions,
   loraFields,

@@ -2,10 +2,10 @@ import { add, div, max, min, mul, reduceSum, sqrt, stopGradient, sub, transpose,
 import { boolean, integer, LoomweightError, type OptionValues, positive, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { cayley, cayleyNeumann, inverse, skewSymmetric, timesBlocks } from "../maths/rotation.ts";
+import { forwardWith } from "../maths/update.ts";
 import { dropout, note, option } from "../peft/field.ts";
 import type { PeftConfig } from "../peft/format.ts";
-import { cayley, cayleyNeumann, inverse, skewSymmetric, timesBlocks } from "../rotation.ts";
-import { forwardWith } from "../update.ts";
 
 const options = {
   blockSize: integer(32, "inputs that turn together; 0: given by blocks. Adjusted to the nearest divisor of in", {

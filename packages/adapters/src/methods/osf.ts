@@ -3,8 +3,8 @@ import { svd } from "@loomweight/linalg";
 import { LoomweightError, type OptionValues, positive, type Tensor } from "@loomweight/tensor";
 import { defineAdapter, type ParamShape, type Params, type StoredShapes } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { forwardPlus } from "../maths/update.ts";
 import { note, option } from "../peft/field.ts";
-import { forwardPlus } from "../update.ts";
 
 const options = {
   kept: positive(0.5, "singular directions that stay as they are: a share below 1 of the smaller side, or a number"),

@@ -1,8 +1,8 @@
 import { add, gelu, leakyRelu, matMul, mul, relu, sigmoid, swish, tanh, type Value } from "@loomweight/graph";
 import { choice, finite, integer, type OptionValues, type Tensor, zeros } from "@loomweight/tensor";
 import { defineAdapter, type ParamShape, type Params } from "../define.ts";
+import { forwardPlus, kaimingUniform } from "../maths/update.ts";
 import { note, option } from "../peft/field.ts";
-import { forwardPlus, kaimingUniform } from "../update.ts";
 
 /** By the names that transformers gives them. */
 const activations: Readonly<Record<string, (x: Value) => Value>> = {

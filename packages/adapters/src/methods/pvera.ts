@@ -1,9 +1,9 @@
 import { add, slice, type Value } from "@loomweight/graph";
 import { finite, full, integer, type OptionValues, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
-import { addLowRank, lowRankForward } from "../low-rank.ts";
+import { addLowRank, lowRankForward } from "../maths/low-rank.ts";
+import { drawProjections, largestLayer, leading, scaledFactors } from "../maths/projections.ts";
 import { dropout, note, option, unsupported } from "../peft/field.ts";
-import { drawProjections, largestLayer, leading, scaledFactors } from "../projections.ts";
 
 const options = {
   rank: integer(256, "rank of the projections that all layers share", { min: 1 }),

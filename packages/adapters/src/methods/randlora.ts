@@ -2,9 +2,9 @@ import { add, mul, reshape, transpose, type Value } from "@loomweight/graph";
 import { finite, full, integer, LoomweightError, type OptionValues, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
-import { addLowRank, lowRankForward } from "../low-rank.ts";
+import { addLowRank, lowRankForward } from "../maths/low-rank.ts";
+import { largestLayer, leading } from "../maths/projections.ts";
 import { dropout, note, option } from "../peft/field.ts";
-import { largestLayer, leading } from "../projections.ts";
 
 const options = {
   rank: integer(32, "rank of one pair of bases", { min: 1 }),

@@ -1,9 +1,9 @@
 import { integer, invalidOption, type OptionValues, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
+import { addAt, rowsAndColumns } from "../maths/sparse.ts";
+import { forwardWith } from "../maths/update.ts";
 import { note, option } from "../peft/field.ts";
-import { addAt, rowsAndColumns } from "../sparse.ts";
-import { torchPermutation } from "../torch-random.ts";
-import { forwardWith } from "../update.ts";
+import { torchPermutation } from "../random/torch-random.ts";
 
 const options = {
   rank: integer(32, "sets how many entries change: rank (in + out), as many as a LoRA of that rank has numbers", {

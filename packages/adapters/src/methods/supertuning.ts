@@ -12,10 +12,10 @@ import {
 } from "@loomweight/tensor";
 import { defineAdapter, type LayerValues, type ParamShape, type Params } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
-import { addLowRank } from "../low-rank.ts";
+import { addLowRank } from "../maths/low-rank.ts";
+import { addAt, rowsAndColumns } from "../maths/sparse.ts";
+import { forwardWith, kaimingUniform } from "../maths/update.ts";
 import { dropout, note, option } from "../peft/field.ts";
-import { addAt, rowsAndColumns } from "../sparse.ts";
-import { forwardWith, kaimingUniform } from "../update.ts";
 
 const options = {
   sparsity: fraction(0.99, "share of entries that never change"),

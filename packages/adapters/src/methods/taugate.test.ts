@@ -5,9 +5,9 @@ import { expect, test } from "vitest";
 import { blockContract, largest } from "../../test/block-contract.ts";
 import { numbers } from "../../test/contract.ts";
 import { numbersOf } from "../../test/method-replay.ts";
-import { activate } from "../bottleneck.ts";
 import { countBlockParameters } from "../define-block.ts";
-import { adapterRandom } from "../random.ts";
+import { activate } from "../maths/bottleneck.ts";
+import { adapterRandom } from "../random/adapter-random.ts";
 import {
   diffModes,
   foldGains,

@@ -3,7 +3,7 @@ import { type Tensor, toFloat64 } from "@loomweight/tensor";
 import { expect, test } from "vitest";
 import { adapterContract, expectNumbers, float64, foldRows, numbers, plainNumbers } from "../../test/contract.ts";
 import { layerOf } from "../layer.ts";
-import { adapterRandom } from "../random.ts";
+import { adapterRandom } from "../random/adapter-random.ts";
 import { type TeraOptions, tera } from "./tera.ts";
 
 const plain: TeraOptions = {

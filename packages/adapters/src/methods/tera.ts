@@ -16,8 +16,8 @@ import {
 } from "@loomweight/tensor";
 import { defineAdapter, type ParamShape, type Params, type SharedParam } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { readModes } from "../maths/tensor-ring.ts";
 import { option } from "../peft/field.ts";
-import { readModes } from "../tensor-ring.ts";
 
 const mostModes = 4;
 /** Numbers of a core: 64 MiB in float32. */

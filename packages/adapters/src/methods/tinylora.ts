@@ -12,9 +12,9 @@ import {
 } from "@loomweight/tensor";
 import { defineAdapter, type LayerPlace } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
-import { addLowRank, lowRankForward } from "../low-rank.ts";
+import { addLowRank, lowRankForward } from "../maths/low-rank.ts";
+import { torchNormal } from "../maths/projections.ts";
 import { dropout, note, option } from "../peft/field.ts";
-import { torchNormal } from "../projections.ts";
 
 const options = {
   rank: integer(2, "largest singular directions of the weight that are used", { min: 1 }),

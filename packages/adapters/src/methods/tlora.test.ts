@@ -3,8 +3,14 @@ import { createRandom, normal, reshape, type Tensor, toFloat64, transpose } from
 import { describe, expect, test } from "vitest";
 import { adapterContract, expectNumbers, float64, foldRows, numbers, plainNumbers } from "../../test/contract.ts";
 import { layerOf } from "../layer.ts";
-import { adapterRandom } from "../random.ts";
-import { applyTransform, balancedFactors, identityPenalty, orthogonalPenalty, ringTransform } from "../tensor-ring.ts";
+import {
+  applyTransform,
+  balancedFactors,
+  identityPenalty,
+  orthogonalPenalty,
+  ringTransform,
+} from "../maths/tensor-ring.ts";
+import { adapterRandom } from "../random/adapter-random.ts";
 import { type TloraOptions, tlora } from "./tlora.ts";
 
 const plain: TloraOptions = {

@@ -14,9 +14,9 @@ import {
 } from "@loomweight/tensor";
 import { type AdapterRandom, defineAdapter, type LayerInGraph, type ParamShape, type Params } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { applyTransform, readModes, ringMatrix, ringTransform } from "../maths/tensor-ring.ts";
+import { kaimingUniform, storedForm } from "../maths/update.ts";
 import { option } from "../peft/field.ts";
-import { applyTransform, readModes, ringMatrix, ringTransform } from "../tensor-ring.ts";
-import { kaimingUniform, storedForm } from "../update.ts";
 
 const mostModes = 4;
 const options = {

@@ -2,9 +2,9 @@ import { add, gather, mul, type Value } from "@loomweight/graph";
 import { boolean, fromData, integer, type OptionValues, positive, type Tensor } from "@loomweight/tensor";
 import { defineAdapter, type LayerPlace } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
-import { addLowRank, lowRankForward } from "../low-rank.ts";
-import { chooseWithoutReplacement, numpyGenerator, shuffleInto } from "../numpy-random.ts";
+import { addLowRank, lowRankForward } from "../maths/low-rank.ts";
 import { dropout, note, option } from "../peft/field.ts";
+import { chooseWithoutReplacement, numpyGenerator, shuffleInto } from "../random/numpy-random.ts";
 
 const options = {
   rank: integer(4, "rank of the update", { min: 1 }),

@@ -15,7 +15,7 @@ import {
 import { boolean, integer, LoomweightError, type OptionValues, positive } from "@loomweight/tensor";
 import { defineAdapter, type ParamShape } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
-import { addLowRank, lowRankForward } from "../low-rank.ts";
+import { addLowRank, lowRankForward } from "../maths/low-rank.ts";
 import { dropout, option } from "../peft/field.ts";
 
 const options = {

@@ -6,8 +6,8 @@ import { numbers } from "../../test/contract.ts";
 import { numbersOf } from "../../test/method-replay.ts";
 import type { Params } from "../define.ts";
 import { countBlockParameters } from "../define-block.ts";
-import { adapterRandom } from "../random.ts";
-import { taskSchedule, taskShares } from "../tasks.ts";
+import { taskSchedule, taskShares } from "../maths/tasks.ts";
+import { adapterRandom } from "../random/adapter-random.ts";
 import { type VlAdapterOptions, vlAdapter } from "./vl-adapter.ts";
 
 const plain: VlAdapterOptions = {

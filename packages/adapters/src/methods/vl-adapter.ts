@@ -10,10 +10,10 @@ import {
   type Tensor,
   zeros,
 } from "@loomweight/tensor";
-import { activationOption, type Bottleneck, bottleneck, normOf } from "../bottleneck.ts";
 import type { AdapterRandom, Params } from "../define.ts";
 import { type BlockInitContext, defineBlockAdapter } from "../define-block.ts";
-import { copies, ofTask, sharingOption } from "../tasks.ts";
+import { activationOption, type Bottleneck, bottleneck, normOf } from "../maths/bottleneck.ts";
+import { copies, ofTask, sharingOption } from "../maths/tasks.ts";
 
 const options = {
   reductionFactor: positive(16, "width / this = numbers between down and up, rounded down, at least 1"),

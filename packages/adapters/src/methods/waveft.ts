@@ -13,11 +13,11 @@ import {
 } from "@loomweight/tensor";
 import { defineAdapter, type LayerValues, type Params } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
+import { addAt } from "../maths/sparse.ts";
+import { forwardWith } from "../maths/update.ts";
+import { daubechies, reachOf } from "../maths/wavelet.ts";
 import { note, option } from "../peft/field.ts";
-import { addAt } from "../sparse.ts";
-import { torchPermutation } from "../torch-random.ts";
-import { forwardWith } from "../update.ts";
-import { daubechies, reachOf } from "../wavelet.ts";
+import { torchPermutation } from "../random/torch-random.ts";
 
 const options = {
   frequencies: integer(2592, "trained wavelet coefficients", { min: 1 }),

@@ -5,8 +5,8 @@ import { folderFileSet, openModel, withOutputFolder } from "@loomweight/checkpoi
 import { byteLengthOf, elementCount } from "@loomweight/tensor";
 import type { AdapterMethod } from "../define.ts";
 import { foldedCheckpoint } from "../fold/folded-checkpoint.ts";
+import { type CardSource, foldCard, statedLicence } from "../fold/model-card.ts";
 import { elementsPerRow, type FoldedTensor, type FoldPlan, type FoldPlanOptions, planFold } from "../fold/plan.ts";
-import { type CardSource, foldCard, statedLicence } from "../model-card.ts";
 import type { Adapter } from "../peft/adapter.ts";
 import type { Json } from "../peft/format.ts";
 import { pythonJson } from "../peft/python-json.ts";

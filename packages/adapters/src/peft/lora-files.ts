@@ -1,5 +1,5 @@
 import { invalidOption, LoomweightError, unknownName } from "@loomweight/tensor";
-import { type LowRankStart, lowRankStarts } from "../low-rank-start.ts";
+import { type LowRankStart, lowRankStarts } from "../initialise/low-rank-start.ts";
 import { trainableTokens } from "../methods/trainable-tokens.ts";
 import type { KeySuffix, PeftConfig } from "./format.ts";
 

@@ -3,9 +3,9 @@ import { add, gelu, matMul, mul, reshape, softmax, split, transpose, type Value 
 import { linearOf } from "@loomweight/graph/nn";
 import type { Tensor } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
-import { normOf } from "../../src/bottleneck.ts";
 import type { LayerInGraph } from "../../src/define.ts";
 import { layerOf } from "../../src/layer.ts";
+import { normOf } from "../../src/maths/bottleneck.ts";
 import {
   type HydraOptions,
   type HydraParams,
@@ -14,7 +14,7 @@ import {
   hydraFromPublished,
   mergeHydra,
 } from "../../src/methods/hydra.ts";
-import { adapterRandom } from "../../src/random.ts";
+import { adapterRandom } from "../../src/random/adapter-random.ts";
 import {
   expectRelative,
   expectStatistics,

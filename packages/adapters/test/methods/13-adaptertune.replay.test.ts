@@ -2,9 +2,9 @@ import { type MethodCase, methodCases } from "@loomweight/fixtures";
 import { evaluateTrace, type Value } from "@loomweight/graph";
 import { fromData, type Tensor } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
-import { type Bottleneck, foldIntoUp } from "../../src/bottleneck.ts";
+import { type Bottleneck, foldIntoUp } from "../../src/maths/bottleneck.ts";
 import { type AdapterTuneOptions, adapterTune, everySite } from "../../src/methods/adaptertune.ts";
-import { adapterRandom } from "../../src/random.ts";
+import { adapterRandom } from "../../src/random/adapter-random.ts";
 import {
   expectRelative,
   expectStatistics,

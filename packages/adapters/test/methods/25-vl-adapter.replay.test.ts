@@ -7,7 +7,7 @@ import type { BlockPosition } from "../../src/define-block.ts";
 import { type CompacterOptions, compacter, projection } from "../../src/methods/compacter.ts";
 import { generateAdapter, type HyperformerOptions, hyperformer } from "../../src/methods/hyperformer.ts";
 import { type VlAdapterOptions, vlAdapter } from "../../src/methods/vl-adapter.ts";
-import { adapterRandom } from "../../src/random.ts";
+import { adapterRandom } from "../../src/random/adapter-random.ts";
 import {
   expectRelative,
   expectStatistics,

@@ -9,7 +9,7 @@ import {
   foldAdaptFormerScale,
   foldHeadBatchNorm,
 } from "../../src/methods/adaptformer.ts";
-import { adapterRandom } from "../../src/random.ts";
+import { adapterRandom } from "../../src/random/adapter-random.ts";
 import {
   expectRelative,
   expectStatistics,

@@ -3,8 +3,8 @@ import { evaluateTrace, gradient, type Value } from "@loomweight/graph";
 import type { Tensor } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
 import type { LayerInGraph } from "../../src/define.ts";
+import { identityPenalty, orthogonalPenalty, ringMatrix, ringTransform } from "../../src/maths/tensor-ring.ts";
 import { type TloraOptions, tlora } from "../../src/methods/tlora.ts";
-import { identityPenalty, orthogonalPenalty, ringMatrix, ringTransform } from "../../src/tensor-ring.ts";
 import {
   expectRelative,
   linearLayer,

@@ -14,7 +14,7 @@ import {
 import { linearOf } from "@loomweight/graph/nn";
 import type { Tensor } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
-import { type Activation, activate } from "../../src/bottleneck.ts";
+import { type Activation, activate } from "../../src/maths/bottleneck.ts";
 import {
   foldGains,
   gatePenalty,

@@ -1,6 +1,6 @@
 import { scatterND, transpose, type Value } from "@loomweight/graph";
 import { contiguousData, fromData, type Tensor } from "@loomweight/tensor";
-import type { LayerValues } from "./define.ts";
+import type { LayerValues } from "../define.ts";
 
 /** Whether a layer is a slice of a larger one. */
 function isSlice(layer: LayerValues): boolean {

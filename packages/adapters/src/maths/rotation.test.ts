@@ -1,7 +1,7 @@
 import { matMul, transpose } from "@loomweight/graph";
 import { fromData, type Tensor } from "@loomweight/tensor";
 import { expect, test } from "vitest";
-import { largestDifference, numbers } from "../test/contract.ts";
+import { largestDifference, numbers } from "../../test/contract.ts";
 import { cayley, cayleyNeumann, identityLike, inverse, skewSymmetric, timesBlocks } from "./rotation.ts";
 
 const matrix = (rows: number[][]) => fromData("float64", Float64Array.from(rows.flat()), [rows.length, rows[0].length]);

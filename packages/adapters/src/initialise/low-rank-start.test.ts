@@ -2,10 +2,10 @@ import { matMul, transpose } from "@loomweight/graph";
 import { svd } from "@loomweight/linalg";
 import { cast, contiguousData, type Tensor } from "@loomweight/tensor";
 import { expect, test } from "vitest";
-import { numbers } from "../test/contract.ts";
-import { layerOf } from "./layer.ts";
+import { numbers } from "../../test/contract.ts";
+import { layerOf } from "../layer.ts";
+import { adapterRandom } from "../random/adapter-random.ts";
 import { startFactors } from "./low-rank-start.ts";
-import { adapterRandom } from "./random.ts";
 
 const layer = layerOf("linear", [64, 48]);
 const options = { rank: 4, alpha: 8, rankStabilized: false };

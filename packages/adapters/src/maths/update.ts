@@ -1,7 +1,7 @@
 import { add, reshape, transpose, type Value } from "@loomweight/graph";
 import { cast, type FloatDType, fromData, type Tensor } from "@loomweight/tensor";
-import type { AdapterRandom, LayerInGraph } from "./define.ts";
-import type { LayerShape } from "./layer.ts";
+import type { AdapterRandom, LayerInGraph } from "../define.ts";
+import type { LayerShape } from "../layer.ts";
 
 /** A weight [out, in] in the layer's stored layout. */
 export function storedForm(layer: LayerShape, weight: Value): Value {

@@ -1,6 +1,6 @@
 import { createRandom } from "@loomweight/kernels";
 import { normal, uniform } from "@loomweight/tensor";
-import type { AdapterRandom } from "./define.ts";
+import type { AdapterRandom } from "../define.ts";
 
 /**
  * Random numbers for the fresh parameters of one module, keyed by (seed, module, parameter): the same on every

@@ -1,7 +1,7 @@
 import { matMul, transpose } from "@loomweight/graph";
 import type { Tensor } from "@loomweight/tensor";
 import { expect, test } from "vitest";
-import { expectNumbers, float64, largestDifference, numbers, plainNumbers } from "../test/contract.ts";
+import { expectNumbers, float64, largestDifference, numbers, plainNumbers } from "../../test/contract.ts";
 import { identityLike } from "./rotation.ts";
 import { householderQ } from "./signed-qr.ts";
 

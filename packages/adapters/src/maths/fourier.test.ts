@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { numbers } from "../test/contract.ts";
+import { numbers } from "../../test/contract.ts";
 import { fourierTransform, inverseFourierRows } from "./fourier.ts";
 
 test.for([1, 2, 3, 8, 12, 30, 49, 97])("a transform of size %i is the sum it stands for", (size) => {

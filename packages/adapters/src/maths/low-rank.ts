@@ -1,7 +1,7 @@
 import { conv, gemm, matMul, mul, reshape, transpose, type Value } from "@loomweight/graph";
 import { boolean, finite, integer, LoomweightError, type OptionValues, type Tensor, zeros } from "@loomweight/tensor";
-import type { InitContext, LayerInGraph, ParamShape } from "./define.ts";
-import type { LayerShape } from "./layer.ts";
+import type { InitContext, LayerInGraph, ParamShape } from "../define.ts";
+import type { LayerShape } from "../layer.ts";
 
 /** Options of every low-rank method. */
 export const lowRankOptions = {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { layerOf } from "./layer.ts";
-import { lora } from "./methods/lora.ts";
-import { adapterRandom } from "./random.ts";
+import { layerOf } from "../layer.ts";
+import { lora } from "../methods/lora.ts";
+import { adapterRandom } from "./adapter-random.ts";
 
 const options = { rank: 4, alpha: 8, rankStabilized: false, outputBias: false, init: "uniform" as const };
 const fresh = (seed: number, module: string) =>

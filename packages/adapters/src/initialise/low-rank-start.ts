@@ -1,9 +1,9 @@
 import { matMul, mul, reshape, slice, transpose } from "@loomweight/graph";
 import { qr, svd } from "@loomweight/linalg";
 import { cast, fromData, LoomweightError, type Tensor, zeros } from "@loomweight/tensor";
-import type { InitContext } from "./define.ts";
-import type { LayerShape } from "./layer.ts";
-import { type LowRankOptions, lowRankInit, lowRankScale } from "./low-rank.ts";
+import type { InitContext } from "../define.ts";
+import type { LayerShape } from "../layer.ts";
+import { type LowRankOptions, lowRankInit, lowRankScale } from "../maths/low-rank.ts";
 
 /** How LoRA's factors start. `pissa` and `olora` take their product out of the base weight. */
 export const lowRankStarts = ["uniform", "gaussian", "orthogonal", "mica", "eva", "pissa", "olora"] as const;

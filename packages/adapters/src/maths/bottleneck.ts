@@ -1,7 +1,7 @@
 import { concat, gelu, layerNormalization, mul, relu, sigmoid, tanh, type Value } from "@loomweight/graph";
 import { linearOf } from "@loomweight/graph/nn";
 import { choice, invalidOption, type Tensor, zeros } from "@loomweight/tensor";
-import type { AdapterRandom } from "./define.ts";
+import type { AdapterRandom } from "../define.ts";
 
 // What the adapters that squeeze activations through a narrow layer share: up( act( down(x) ) ).
 

@@ -1,7 +1,7 @@
 import { mul, reshape, slice, type Value } from "@loomweight/graph";
 import { fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
-import type { LayerShape } from "./layer.ts";
-import { torchGenerator } from "./torch-random.ts";
+import type { LayerShape } from "../layer.ts";
+import { torchGenerator } from "../random/torch-random.ts";
 
 /** Largest `in` and `out` of the layers: the size of projections that all of them share. */
 export function largestLayer(layers: ReadonlyMap<string, LayerShape>): { in: number; out: number } {
