@@ -6,11 +6,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { dora, lora } from "@loomweight/adapters";
-import { trainAdapter } from "@loomweight/adapters/train";
 import { openModel } from "@loomweight/checkpoint/node";
 import { createRuntime } from "@loomweight/graph/node";
 import { buildModel } from "@loomweight/models";
 import { fromData } from "@loomweight/tensor";
+import { trainAdapter } from "@loomweight/train";
 
 const python = process.env.PYTHON ?? "python3";
 const steps = Number(process.env.STEPS ?? 6);

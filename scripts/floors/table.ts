@@ -46,6 +46,7 @@ export const floors: readonly Floor[] = [
     group: "methods",
     holds: "merge methods, mergekit's recipes, the streaming executor",
   },
+  { folder: "train", floor: 8, group: "methods", holds: "training adapters: data, losses, checkpoints, PEFT out" },
   { folder: "shift", floor: 8, group: "methods", holds: "learning under distribution shift" },
   {
     folder: "onnx-export",

@@ -44,6 +44,8 @@ if (library.lame.name !== "lame") throw new Error("no lame");`,
 if (Object.values(library).filter((each) => typeof each === "function").length === 0) throw new Error("no functions");`,
   adapters: `
 if (library.lora.name !== "lora") throw new Error("no lora");`,
+  train: `
+if (library.objectives.join() !== "next-token,tokens,classes") throw new Error("wrong objectives: " + library.objectives);`,
   merge: `
 if (library.linear.name !== "linear") throw new Error("no linear");`,
   "onnx-export": `

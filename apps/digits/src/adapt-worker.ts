@@ -1,6 +1,5 @@
 import { dora, foldAdapters, lora, miss, openAdapter } from "@loomweight/adapters";
 import type { Attachment } from "@loomweight/adapters/attach";
-import { type AdapterTraining, trainAdapter } from "@loomweight/adapters/train";
 import { fileSetFromMap, openModelFromFileSet, writeSafetensors } from "@loomweight/checkpoint";
 import { batches, type Dataset } from "@loomweight/data";
 import { importOnnx, input, type Program, type Runtime, softmax, stateValue } from "@loomweight/graph";
@@ -8,6 +7,7 @@ import { createRuntime } from "@loomweight/graph/web";
 import { buildModel } from "@loomweight/models";
 import { cosineSchedule } from "@loomweight/optim";
 import { fromData, type Tensor } from "@loomweight/tensor";
+import { type AdapterTraining, trainAdapter } from "@loomweight/train";
 import type { AdaptNews, AdaptQuestion, AdaptSettings, Example, Scores } from "./adapt-protocol.ts";
 import { area, type Change, changed, moved, side } from "./changes.ts";
 import { type Digits, fetchDigits } from "./digits.ts";

@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { readTrainConfig, trainAdapterFolder } from "@loomweight/adapters/node";
 import { readYaml } from "@loomweight/merge";
 import { LoomweightError } from "@loomweight/tensor/errors";
+import { readTrainConfig, trainAdapterFolder } from "@loomweight/train/node";
 import type { CommandContext } from "../context.ts";
 import { formatDuration, plural } from "../output/format.ts";
 import type { TrainFlags } from "../program.ts";

@@ -1,9 +1,10 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openAdapterFolder } from "@loomweight/adapters/node";
 import { fixtureArea } from "@loomweight/fixtures";
 import { afterAll, describe, expect, test } from "vitest";
-import { openAdapterFolder, readTrainConfig, trainAdapterFolder } from "../index.ts";
+import { readTrainConfig, trainAdapterFolder } from "./index.ts";
 import { openTrainTokenizer } from "./tokenizer.ts";
 
 const area = fixtureArea("models");

@@ -1,4 +1,6 @@
 import { join } from "node:path";
+import { type Attachment, attach, attachedFiles } from "@loomweight/adapters/attach";
+import { openAdapterFolder } from "@loomweight/adapters/node";
 import { openModel } from "@loomweight/checkpoint/node";
 import { fixtureArea, fixtureCases, readFixtureJson, readFixtureTensors } from "@loomweight/fixtures";
 import { gradient, slice, stateValue, type Value } from "@loomweight/graph";
@@ -7,12 +9,9 @@ import { createRuntime } from "@loomweight/graph/node";
 import { type Optimizer, train } from "@loomweight/graph/training";
 import { buildModel } from "@loomweight/models";
 import { adamw, sgd } from "@loomweight/optim";
-import { fromData, type Tensor } from "@loomweight/tensor";
+import { fromData, type Tensor, toFloat64 as valuesOf } from "@loomweight/tensor";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Attachment, attach, attachedFiles } from "../src/attach/index.ts";
-import { openAdapterFolder } from "../src/node/index.ts";
-import { otherInputs } from "../src/train/inputs.ts";
-import { valuesOf } from "./memory.ts";
+import { otherInputs } from "../src/inputs.ts";
 
 interface Expected {
   readonly base: string;

@@ -1,3 +1,12 @@
+import type { Adapter, AdapterFiles } from "@loomweight/adapters";
+import {
+  type AdapterSpec,
+  type AttachedFilesOptions,
+  type Attachment,
+  type AttachOptions,
+  attach,
+  attachedFiles,
+} from "@loomweight/adapters/attach";
 import type { Checkpoint } from "@loomweight/checkpoint";
 import type { Runtime } from "@loomweight/graph";
 import { type ImportedModel, importOnnx, type OnnxModel, type Value } from "@loomweight/graph";
@@ -14,11 +23,6 @@ import {
 } from "@loomweight/graph/training";
 import { adamw, groups } from "@loomweight/optim";
 import { LoomweightError, type Tensor } from "@loomweight/tensor";
-import { type Attachment, type AttachOptions, attach } from "../attach/attach.ts";
-import { type AttachedFilesOptions, attachedFiles } from "../attach/files.ts";
-import type { AdapterSpec } from "../attach/spec.ts";
-import type { Adapter } from "../peft/adapter.ts";
-import type { AdapterFiles } from "../peft/write-adapter.ts";
 import { blockCheckpoints } from "./blocks.ts";
 import { type Evaluations, rememberingEvaluations, savedEvaluations } from "./evaluations.ts";
 import { otherInputs } from "./inputs.ts";

@@ -1,3 +1,5 @@
+import { adapterMethods } from "@loomweight/adapters";
+import type { AdapterSpec } from "@loomweight/adapters/attach";
 import {
   boolean,
   choice,
@@ -12,8 +14,6 @@ import {
   text,
   unknownName,
 } from "@loomweight/tensor";
-import type { AdapterSpec } from "../../attach/spec.ts";
-import { adapterMethods } from "../../catalogue.ts";
 
 const sections = ["model", "tokenizer", "task", "adapter", "data", "training", "out"] as const;
 /** Fields of `adapter` that are not options of its method. */

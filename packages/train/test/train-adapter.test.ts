@@ -1,4 +1,7 @@
 import { join } from "node:path";
+import { dora, lora, miss, openAdapter } from "@loomweight/adapters";
+import { attach } from "@loomweight/adapters/attach";
+import { openAdapterFolder } from "@loomweight/adapters/node";
 import { fileSetFromMap } from "@loomweight/checkpoint";
 import { openModel } from "@loomweight/checkpoint/node";
 import { batches } from "@loomweight/data";
@@ -7,13 +10,9 @@ import { importOnnx, type OnnxModel } from "@loomweight/graph";
 import { createRuntime } from "@loomweight/graph/node";
 import { buildModel } from "@loomweight/models";
 import { sgd } from "@loomweight/optim";
-import { cast, fromData, type Tensor } from "@loomweight/tensor";
+import { cast, fromData, type Tensor, toFloat64 as valuesOf } from "@loomweight/tensor";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { attach } from "../src/attach/index.ts";
-import { dora, lora, miss, openAdapter } from "../src/index.ts";
-import { openAdapterFolder } from "../src/node/index.ts";
-import { blockCheckpoints, type TrainAdapterOptions, trainAdapter } from "../src/train/index.ts";
-import { valuesOf } from "./memory.ts";
+import { blockCheckpoints, type TrainAdapterOptions, trainAdapter } from "../src/index.ts";
 
 const peft = fixtureArea("peft");
 const models = fixtureArea("models");

@@ -1,5 +1,8 @@
 import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import type { Adapter } from "@loomweight/adapters";
+import type { AdapterSpec } from "@loomweight/adapters/attach";
+import { openAdapterFolder } from "@loomweight/adapters/node";
 import type { Checkpoint } from "@loomweight/checkpoint";
 import { openCheckpoint, openModel } from "@loomweight/checkpoint/node";
 import { batches, batchesPerEpoch, type Dataset, imageBatch, sampleCount } from "@loomweight/data";
@@ -19,11 +22,8 @@ import {
   warmup,
 } from "@loomweight/optim";
 import { fromData, LoomweightError } from "@loomweight/tensor";
-import type { AdapterSpec } from "../../attach/spec.ts";
-import type { Adapter } from "../../peft/adapter.ts";
-import type { Objective } from "../../train/objectives.ts";
-import { type AdapterTraining, trainAdapter } from "../../train/train-adapter.ts";
-import { openAdapterFolder } from "../open.ts";
+import type { Objective } from "../objectives.ts";
+import { type AdapterTraining, trainAdapter } from "../train-adapter.ts";
 import type { TrainConfig } from "./config.ts";
 import { readExamples, textRows } from "./text-data.ts";
 import { openTrainTokenizer } from "./tokenizer.ts";

@@ -1,5 +1,5 @@
+import { findLayers } from "@loomweight/adapters/attach";
 import { type ImportedModel, indexGraph, recompute, type Value, type ValueSite } from "@loomweight/graph";
-import { findLayers } from "../attach/layers.ts";
 
 /**
  * Gradient checkpointing for a graph that is a chain of numbered blocks (layers.0, layers.1, … in the names of its
