@@ -52,6 +52,8 @@ export interface InitContext {
   readonly random: AdapterRandom;
   /** The layer's weight as [out, in]; for methods that start from it. */
   readonly weight?: Tensor;
+  /** The layer's bias [out]; undefined where it has none. */
+  readonly bias?: Tensor;
   /** Statistics of the layer's inputs gathered over data, by name. */
   readonly statistics?: Readonly<Record<string, Tensor>>;
 }
@@ -88,6 +90,12 @@ export interface PrepareContext extends LayerPlace {
   /** The layer's weight [out, in] before any adapter. */
   weight(): Promise<Tensor<"float64">>;
 }
+
+/**
+ * What a fresh adapter makes of its layer: `base`: what the layer computed before; `near`: something else, small as it
+ * is; `none`: there is no fresh adapter, `init` refuses, and only files have one.
+ */
+export type FreshAdapter = "base" | "near" | "none";
 
 /** How far a method can be evaluated slice by slice along an axis: slices are multiples of the number; absent: only whole. */
 export interface Tiling {
@@ -147,7 +155,9 @@ export interface AdapterMethod<S extends OptionSpecs = OptionSpecs, P extends st
     options: OptionValues<NoInfer<S>>,
     context: PrepareContext,
   ): Readonly<Partial<Record<NoInfer<P>, Tensor>>> | Promise<Readonly<Partial<Record<NoInfer<P>, Tensor>>>>;
-  /** Fresh parameters: the adapted layer computes what the layer computed. */
+  /** What a layer with a fresh adapter computes; default "base". */
+  fresh?(options: OptionValues<NoInfer<S>>): FreshAdapter;
+  /** Fresh parameters, those of `params`; of `optional` ones those that the layer has a use for. */
   init(layer: LayerShape, options: OptionValues<NoInfer<S>>, context: InitContext): Readonly<Record<string, Tensor>>;
   /** Further inputs of the adapted model: a task's number, a condition. */
   readonly inputs?: Readonly<
@@ -221,4 +231,12 @@ export function dimSize(dim: ParamDim, layer: { readonly in: number; readonly ou
 /** A parameter's shape for a layer. */
 export function paramShape(shape: ParamShape, layer: { readonly in: number; readonly out: number }): number[] {
   return shape.map((dim) => dimSize(dim, layer));
+}
+
+/** What a layer computes with a fresh adapter of these options. */
+export function freshAdapter<S extends OptionSpecs, P extends string>(
+  method: AdapterMethod<S, P>,
+  options: OptionValues<S>,
+): FreshAdapter {
+  return method.fresh?.(options) ?? "base";
 }

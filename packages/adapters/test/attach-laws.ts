@@ -1,3 +1,4 @@
+import { fileSetFromMap } from "@loomweight/checkpoint";
 import {
   add,
   assemble,
@@ -7,20 +8,25 @@ import {
   gather,
   gradient,
   input,
+  layerNormalization,
   lazyTensor,
   matMul,
   mul,
   type OnnxModel,
   parameter,
   reduceSum,
+  reshape,
   transpose,
   type Value,
 } from "@loomweight/graph";
-import { contiguousData, fromData, isFloat, type Tensor } from "@loomweight/tensor";
+import { cast, contiguousData, fromData, isFloat, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { expect } from "vitest";
 import { type Attachment, attach } from "../src/attach/index.ts";
-import type { AdapterMethod } from "../src/define.ts";
-import type { LayerKind, LayerShape } from "../src/layer.ts";
+import { type AdapterMethod, freshAdapter, type ParamShape, paramShape } from "../src/define.ts";
+import { type LayerKind, type LayerShape, layerOf } from "../src/layer.ts";
+import type { Adapter } from "../src/peft/adapter.ts";
+import { newAdapterFiles } from "../src/peft/new-adapter.ts";
+import { openAdapter } from "../src/peft/read-adapter.ts";
 import { largestDifference, layerValues, numbers } from "./contract.ts";
 
 /** One layer of a kind as a float64 model: x → y, its weight named as a checkpoint has it. */
@@ -32,13 +38,13 @@ export function oneLayerModel(kind: LayerKind, storedShape: readonly number[]): 
     ? { ...stored, shape: [columns, rows], stride: [stored.stride[1], stored.stride[0]] }
     : stored;
   const weight = parameter(
-    "model.layers.0.layer.weight",
+    `${path}.weight`,
     kind === "linear"
-      ? lazyTensor(turned, { tensors: ["model.layers.0.layer.weight"], transform: "transpose" })
-      : lazyTensor(stored, { tensors: ["model.layers.0.layer.weight"] }),
+      ? lazyTensor(turned, { tensors: [`${path}.weight`], transform: "transpose" })
+      : lazyTensor(stored, { tensors: [`${path}.weight`] }),
   );
-  const out = kind === "linear" || kind === "convolution" ? rows : columns;
-  const bias = parameter("model.layers.0.layer.bias", lazyTensor(numbers("bias", [out])));
+  const out = kind === "linear" || kind === "convolution" || kind === "normalization" ? rows : columns;
+  const bias = parameter(`${path}.bias`, lazyTensor(numbers("bias", [out])));
   if (kind === "embedding") {
     const ids = input("x", "int64", [3]);
     return assemble({ name: "layer", inputs: [ids], outputs: { y: gather(weight, ids, 0) } });
@@ -47,6 +53,10 @@ export function oneLayerModel(kind: LayerKind, storedShape: readonly number[]): 
     const x = input("x", "float64", [2, storedShape[1], ...storedShape.slice(2).map((size) => size + 2)]);
     return assemble({ name: "layer", inputs: [x], outputs: { y: conv(x, weight, bias) } });
   }
+  if (kind === "normalization") {
+    const x = input("x", "float64", [5, rows]);
+    return assemble({ name: "layer", inputs: [x], outputs: { y: layerNormalization(x, weight, bias) } });
+  }
   const x = input("x", "float64", [5, kind === "linear" ? columns : rows]);
   return assemble({ name: "layer", inputs: [x], outputs: { y: add(matMul(x, weight), bias) } });
 }
@@ -54,16 +64,38 @@ export function oneLayerModel(kind: LayerKind, storedShape: readonly number[]): 
 /** What the model of a case is fed. */
 export function oneLayerInput(kind: LayerKind, storedShape: readonly number[]): Tensor {
   if (kind === "embedding") return fromData("int64", BigInt64Array.from([0n, BigInt(storedShape[0] - 1), 1n]), [3]);
+  if (kind === "convolution") return numbers("x", [2, storedShape[1], ...storedShape.slice(2).map((size) => size + 2)]);
   return numbers("x", [5, kind === "linear" ? storedShape[1] : storedShape[0]]);
+}
+
+/** What a layer with a weight [out, in] and a bias [out] computes. */
+function layerOutput(layer: LayerShape, x: Value, weight: Value, bias: Value | undefined): Tensor {
+  const shifted = (y: Value) => (bias === undefined ? y : add(y, bias));
+  switch (layer.kind) {
+    case "embedding":
+      return gather(transpose(weight, [1, 0]), x, 0) as Tensor;
+    case "convolution":
+      return conv(x, reshape(weight, layer.storedShape), bias) as Tensor;
+    case "normalization":
+      return layerNormalization(x, reshape(weight, [layer.out]), bias) as Tensor;
+    default:
+      return shifted(matMul(x, transpose(weight, [1, 0]))) as Tensor;
+  }
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: every method
 type AnyMethod = AdapterMethod<any, any>;
 
+const path = "model.layers.0.layer";
+
 /** An attachment with drawn parameters and the graph's value of its output. */
 async function attached(method: AnyMethod, each: LawCase) {
   const { kind, storedShape, options } = each;
-  const attachment = await attach(oneLayerModel(kind, storedShape), undefined, { method, options, targets: ["layer"] });
+  const attachment = await attach(
+    oneLayerModel(kind, storedShape),
+    undefined,
+    freshAdapter(method, options) === "none" ? await fromFiles(method, each) : { method, options, targets: ["layer"] },
+  );
   expect(attachment.adapters[0].modules.size).toBe(1);
   const [module] = attachment.adapters[0].modules.values();
   const drawn = each.params?.(module.layer) ?? {};
@@ -73,6 +105,28 @@ async function attached(method: AnyMethod, each: LawCase) {
     if (first !== undefined) values[name] = drawn[param] ?? numbers(param, first.shape, 0.5);
   }
   return { attachment, module, values };
+}
+
+/** An adapter of which there is no fresh one: read from files with drawn parameters. */
+async function fromFiles(method: AnyMethod, { kind, storedShape, options, params: given }: LawCase): Promise<Adapter> {
+  const layer = layerOf(kind, storedShape);
+  const params: Record<string, Tensor> = {};
+  for (const [name, shape] of Object.entries(method.params(layer, options))) {
+    params[name] = cast(numbers(name, paramShape(shape as ParamShape, layer), 0.5), "float32");
+  }
+  for (const [name, tensor] of Object.entries(given?.(layer) ?? {})) {
+    params[name] = tensor.dtype === "float64" ? cast(tensor, "float32") : tensor;
+  }
+  const made = newAdapterFiles({ method, options, modules: new Map([[path, { layer, params }]]) });
+  return openAdapter(
+    fileSetFromMap(
+      new Map([
+        ["adapter_config.json", new TextEncoder().encode(made.config)],
+        ["adapter_model.safetensors", made.weights],
+      ]),
+      "drawn",
+    ),
+  );
 }
 
 export interface LawCase {
@@ -103,37 +157,73 @@ async function feedsOf(
   return { ...Object.fromEntries(weights), ...attachment.constants, ...more };
 }
 
-/** The adapted graph computes what the layer with `weight` (and the changed bias) computes; untouched parameters, what it computed before. */
-export async function checkAttached(method: AnyMethod, each: LawCase): Promise<void> {
-  const { attachment, module, values } = await attached(method, each);
-  const x = oneLayerInput(each.kind, each.storedShape);
-  const feeds = await feedsOf(attachment, { x });
-  const { y } = traced(attachment, values);
-  const ours = evaluateTrace({ y }, { ...feeds, ...values }).y;
-
+/** The layer of a case, and its adapter's parameters as folding has them: what is prepared follows from `values`. */
+async function folding(
+  method: AnyMethod,
+  each: LawCase,
+  { attachment, module }: Pick<Awaited<ReturnType<typeof attached>>, "attachment" | "module">,
+  values: Readonly<Record<string, Tensor>>,
+) {
   const stored = numbers("weight", each.storedShape);
   const layer = layerValues(
     module.layer,
     stored,
     each.kind === "embedding" ? undefined : numbers("bias", [module.layer.out]),
   );
-  const params = Object.fromEntries(
-    Object.entries(module.names).map(([param, name]) => [param, values[name] ?? attachment.constants[name]]),
-  );
+  const params: Record<string, Tensor> = {};
+  for (const [param, name] of Object.entries(module.names)) {
+    const known = values[name] ?? attachment.constants[name];
+    params[param] = known.dtype === "float32" ? (cast(known, "float64") as Tensor) : known;
+  }
+  const layers = new Map([[path, module.layer]]);
+  const place = { path, layers, layersInOrder: () => layers };
+  const made = await method.prepare?.(module.layer, params, module.options, {
+    ...place,
+    weight: async () => layer.weight as Tensor<"float64">,
+  });
+  Object.assign(params, made);
   const sums = method.sums?.(layer, params, module.options) ?? {};
-  const weight = method.weight?.(layer, params, module.options, sums) as Value;
-  const turned = transpose(weight, [1, 0]);
-  const product = each.kind === "embedding" ? gather(turned, x, 0) : matMul(x, turned);
-  const bias =
-    layer.bias !== undefined && method.bias?.needs.every((name: string) => name in params)
-      ? method.bias.change(layer.bias, module.layer, params, module.options)
-      : layer.bias;
-  expect(largestDifference(ours, (bias === undefined ? product : add(product, bias)) as Tensor)).toBeLessThan(1e-10);
+  const changes = layer.bias !== undefined && method.bias?.needs.every((name: string) => name in params);
+  return {
+    layer,
+    weight: method.weight?.(layer, params, module.options, sums) ?? layer.weight,
+    bias: changes ? method.bias?.change(layer.bias as Value, module.layer, params, module.options) : layer.bias,
+  };
+}
 
-  const plain = evaluateTrace({ y: traced(attachment, {}).y }, { ...feeds, ...attachment.parameters }).y;
-  const before = layer.forward(x) as Tensor;
+/** The adapted graph computes what the layer with `weight` (and the changed bias) computes. */
+export async function checkAttached(method: AnyMethod, each: LawCase): Promise<void> {
+  const made = await attached(method, each);
+  const { attachment, module, values } = made;
+  const x = oneLayerInput(each.kind, each.storedShape);
+  const feeds = await feedsOf(attachment, { x });
+  const { y } = traced(attachment, values);
+  const ours = evaluateTrace({ y }, { ...feeds, ...values }).y;
+  const { layer, weight, bias } = await folding(method, each, made, values);
+  expect(largestDifference(ours, layerOutput(module.layer, x, weight, bias))).toBeLessThan(1e-10);
+  // What is drawn changes the layer, else nothing was tested.
+  expect(largestDifference(ours, layerOutput(module.layer, x, layer.weight, layer.bias))).toBeGreaterThan(1e-3);
+}
+
+/** With untouched parameters the graph computes what it computed before, or what the layer with the fresh weight does. */
+export async function checkFresh(method: AnyMethod, each: LawCase): Promise<void> {
+  const { kind, storedShape, options } = each;
+  const starts = freshAdapter(method, options);
+  if (starts === "none") {
+    const fresh = attach(oneLayerModel(kind, storedShape), undefined, { method, options, targets: ["layer"] });
+    return expect(fresh).rejects.toThrow(LoomweightError);
+  }
+  const made = await attached(method, each);
+  const { attachment, module } = made;
+  const x = oneLayerInput(kind, storedShape);
+  const feeds = await feedsOf(attachment, { x });
+  const ours = evaluateTrace({ y: traced(attachment, {}).y }, { ...feeds, ...attachment.parameters }).y;
+  const { layer, weight, bias } = await folding(method, each, made, attachment.parameters);
+  const before = layerOutput(module.layer, x, layer.weight, layer.bias);
+  expect(largestDifference(ours, layerOutput(module.layer, x, weight, bias))).toBeLessThan(1e-10);
   // DoRA's norms go through float32, the dtype of fresh parameters.
-  expect(largestDifference(plain, before)).toBeLessThan(1e-6);
+  if (starts === "base") expect(largestDifference(ours, before)).toBeLessThan(1e-6);
+  else expect(largestDifference(ours, before)).toBeGreaterThan(1e-6);
 }
 
 /** Gradients of Σ y² with respect to every trained parameter, against central differences at up to eight entries of each. */

@@ -3,6 +3,7 @@ import {
   contiguousData,
   elementCount,
   fromData,
+  LoomweightError,
   type OptionSpecs,
   type OptionValues,
   type Tensor,
@@ -10,19 +11,20 @@ import {
 
 import { describe, expect, test } from "vitest";
 import type { AdapterMethod, AdapterRandom, LayerInGraph, ParamShape, Params, SharedParam } from "../src/define.ts";
-import { dimSize, paramShape } from "../src/define.ts";
+import { dimSize, freshAdapter, paramShape } from "../src/define.ts";
 import { sliceLayer, sliceParam } from "../src/fold/slice.ts";
 import { unfoldedWeight } from "../src/fold/unfold.ts";
 import { type LayerKind, type LayerShape, layerOf, storedAxis } from "../src/layer.ts";
-import { checkAttached, checkGradients } from "./attach-laws.ts";
+import { checkAttached, checkFresh, checkGradients } from "./attach-laws.ts";
 
 /** Laws of every adapter method; a law that does not apply is skipped with its reason. */
 export type Law =
-  | "a fresh adapter leaves the layer as it is"
+  | "a fresh adapter computes what its definition says"
   | "apply is the layer with weight"
   | "slices make up the whole"
   | "unfolding gives the weight back"
   | "attached to a graph, it is the layer with weight"
+  | "attached fresh, the graph computes what the definition says"
   | "attached, its gradients are those of central differences";
 
 export interface ContractCase {
@@ -73,7 +75,9 @@ export function layerValues(shape: LayerShape, stored: Tensor<"float64">, bias: 
       ? conv(x, own)
       : shape.kind === "embedding"
         ? gather(own, x, 0)
-        : matMul(x, shape.kind === "transposedLinear" ? own : swap(own));
+        : shape.kind === "normalization"
+          ? mul(x, own)
+          : matMul(x, shape.kind === "transposedLinear" ? own : swap(own));
   const perOutput = (vector: Value) =>
     shape.kind === "convolution" ? reshape(vector, [shape.out, ...shape.storedShape.slice(2).map(() => 1)]) : vector;
   const forward = (x: Value) => {
@@ -142,11 +146,17 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
   cases: readonly ContractCase[],
   skipped: Partial<Record<Law, string>> = {},
 ): void {
-  const law = (name: Law, body: (each: ContractCase) => Promise<void>) => {
-    const reason = skipped[name];
+  const law = (
+    name: Law,
+    body: (each: ContractCase) => Promise<void>,
+    inapplicable: (each: ContractCase) => string | undefined = () => undefined,
+  ) => {
     describe(`${method.name}: ${name}`, () => {
       for (const each of cases) {
-        test(each.what, async (context) => (reason === undefined ? await body(each) : context.skip(reason)));
+        test(each.what, async (context) => {
+          const reason = skipped[name] ?? inapplicable(each);
+          return reason === undefined ? await body(each) : context.skip(reason);
+        });
       }
     });
   };
@@ -185,25 +195,37 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
   const weightOf = (values: LayerInGraph, params: Readonly<Record<string, Value>>, given: OptionValues<S>): Tensor => {
     const own = params as Params<P>;
     const sums = method.sums?.(values, own, given) ?? {};
-    return method.weight?.(values, own, given, sums) as Tensor;
+    return (method.weight?.(values, own, given, sums) ?? values.weight) as Tensor;
   };
 
-  law("a fresh adapter leaves the layer as it is", async (each) => {
+  law("a fresh adapter computes what its definition says", async (each) => {
     const { own } = await prepare(each);
-    const { given, values, params } = await prepare(each, (weight) => {
-      const layer = layerOf(each.kind, each.storedShape);
-      const made = method.init(layer, each.options as OptionValues<S>, { random: testRandom(), weight });
-      expect(Object.keys(made).sort()).toEqual(Object.keys(own).sort());
-      const fresh: Record<string, Tensor> = {};
-      for (const [name, tensor] of Object.entries(made)) {
-        expect([name, tensor.shape]).toEqual([name, paramShape(own[name], layer)]);
-        fresh[name] = tensor.dtype === "float32" ? wide(tensor) : tensor;
-      }
-      return fresh;
-    });
-    const weight = weightOf(values, params, given);
+    const starts = freshAdapter(method, each.options as OptionValues<S>);
+    const make = () =>
+      prepare(each, (weight) => {
+        const layer = layerOf(each.kind, each.storedShape);
+        const bias = each.kind === "embedding" ? undefined : numbers("bias", [layer.out]);
+        const context = { random: testRandom(), weight, bias };
+        const made = method.init(layer, each.options as OptionValues<S>, context);
+        expect(Object.keys(made).sort()).toEqual(Object.keys(own).sort());
+        const fresh: Record<string, Tensor> = {};
+        for (const [name, tensor] of Object.entries(made)) {
+          expect([name, tensor.shape]).toEqual([name, paramShape(own[name], layer)]);
+          fresh[name] = tensor.dtype === "float32" ? wide(tensor) : tensor;
+        }
+        return fresh;
+      });
+    if (starts === "none") return expect(make()).rejects.toThrow(LoomweightError);
+    const { given, layer, values, params } = await make();
     // DoRA's norms go through float32, the dtype of parameters.
-    expect(largestDifference(weight, values.weight as Tensor)).toBeLessThan(1e-6);
+    const difference = largestDifference(weightOf(values, params, given), values.weight as Tensor);
+    const bias =
+      values.bias === undefined || method.bias?.needs.every((name) => name in params) !== true
+        ? values.bias
+        : method.bias.change(values.bias, layer, params as Params<P>, given);
+    const shift = bias === undefined ? 0 : largestDifference(bias as Tensor, values.bias as Tensor);
+    if (starts === "base") expect(Math.max(difference, shift)).toBeLessThan(1e-6);
+    else expect(Math.max(difference, shift)).toBeGreaterThan(1e-6); // else "base" would be the truth
   });
 
   law("apply is the layer with weight", async (each) => {
@@ -233,79 +255,90 @@ export function adapterContract<S extends OptionSpecs, P extends string>(
     expect(largestDifference(applied, values.forward(x) as Tensor)).toBeGreaterThan(1e-3);
   });
 
-  law("slices make up the whole", async (each) => {
-    const { layer, given, values, shapes, params } = await prepare(each);
-    const whole = weightOf(values, params, given);
-    const wholeSums = method.sums?.(values, params as Params<P>, given);
-    for (const axis of ["out", "in"] as const) {
-      const multiple = method.tiling?.(layer, given)[axis];
-      if (multiple === undefined) continue;
-      const step = multiple * Math.max(1, Math.floor(layer[axis] / multiple / 3));
-      let seen = 0;
-      const added: Record<string, number[]> = {};
-      for (let start = 0; start < layer[axis]; start += step) {
-        const end = Math.min(layer[axis], start + step);
-        const view = (tensor: Value) => sliceParam(tensor as Tensor, ["out", "in"], axis, start, end);
-        const own: Record<string, Tensor> = {};
-        for (const [name, tensor] of Object.entries(params)) {
-          own[name] = sliceParam(tensor, shapes[name], axis, start, end);
-          expect(own[name].shape).toEqual(shapes[name].map((dim) => dimSize(dim, { ...layer, [axis]: end - start })));
-        }
-        const part: LayerInGraph = {
-          ...values,
-          ...(storedAxis(layer) === axis ? sliceLayer(layer, start, end) : { ...layer, [axis]: end - start }),
-          weight: view(values.weight),
-          base: view(values.base),
-          offset: { out: axis === "out" ? start : 0, in: axis === "in" ? start : 0 },
-        };
-        const sums = method.sums?.(part, own as Params<P>, given) ?? {};
-        for (const [name, sum] of Object.entries(sums)) {
-          const numbersOfSum = Array.from((sum as Tensor).data as Float64Array);
-          added[name] =
-            axis === "out"
-              ? [...(added[name] ?? []), ...numbersOfSum]
-              : numbersOfSum.map((value, i) => value + (added[name]?.[i] ?? 0));
-        }
-        const tile = method.weight?.(
-          part,
-          own as Params<P>,
-          given,
-          axis === "out" ? sums : (wholeSums ?? {}),
-        ) as Tensor;
-        const expected = view(whole);
-        for (let i = 0; i < tile.shape[0]; i++) {
-          for (let j = 0; j < tile.shape[1]; j++) {
-            const ours = (tile.data as Float64Array)[tile.offset + i * tile.stride[0] + j * tile.stride[1]];
-            const theirs = (expected.data as Float64Array)[
-              expected.offset + i * expected.stride[0] + j * expected.stride[1]
-            ];
-            expect(Math.abs(ours - theirs)).toBeLessThan(1e-12);
-            seen++;
+  const tiled = ({ kind, storedShape, options }: ContractCase) => {
+    if (method.weight === undefined) return "it changes no weight";
+    const tiling = method.tiling?.(layerOf(kind, storedShape), options as OptionValues<S>) ?? {};
+    return tiling.out === undefined && tiling.in === undefined ? "it is evaluated whole only" : undefined;
+  };
+  law(
+    "slices make up the whole",
+    async (each) => {
+      const { layer, given, values, shapes, params } = await prepare(each);
+      const whole = weightOf(values, params, given);
+      const wholeSums = method.sums?.(values, params as Params<P>, given);
+      for (const axis of ["out", "in"] as const) {
+        const multiple = method.tiling?.(layer, given)[axis];
+        if (multiple === undefined) continue;
+        const step = multiple * Math.max(1, Math.floor(layer[axis] / multiple / 3));
+        let seen = 0;
+        const added: Record<string, number[]> = {};
+        for (let start = 0; start < layer[axis]; start += step) {
+          const end = Math.min(layer[axis], start + step);
+          const view = (tensor: Value) => sliceParam(tensor as Tensor, ["out", "in"], axis, start, end);
+          const own: Record<string, Tensor> = {};
+          for (const [name, tensor] of Object.entries(params)) {
+            own[name] = sliceParam(tensor, shapes[name], axis, start, end);
+            expect(own[name].shape).toEqual(shapes[name].map((dim) => dimSize(dim, { ...layer, [axis]: end - start })));
+          }
+          const part: LayerInGraph = {
+            ...values,
+            ...(storedAxis(layer) === axis ? sliceLayer(layer, start, end) : { ...layer, [axis]: end - start }),
+            weight: view(values.weight),
+            base: view(values.base),
+            offset: { out: axis === "out" ? start : 0, in: axis === "in" ? start : 0 },
+          };
+          const sums = method.sums?.(part, own as Params<P>, given) ?? {};
+          for (const [name, sum] of Object.entries(sums)) {
+            const numbersOfSum = Array.from((sum as Tensor).data as Float64Array);
+            added[name] =
+              axis === "out"
+                ? [...(added[name] ?? []), ...numbersOfSum]
+                : numbersOfSum.map((value, i) => value + (added[name]?.[i] ?? 0));
+          }
+          const tile = method.weight?.(
+            part,
+            own as Params<P>,
+            given,
+            axis === "out" ? sums : (wholeSums ?? {}),
+          ) as Tensor;
+          const expected = view(whole);
+          for (let i = 0; i < tile.shape[0]; i++) {
+            for (let j = 0; j < tile.shape[1]; j++) {
+              const ours = (tile.data as Float64Array)[tile.offset + i * tile.stride[0] + j * tile.stride[1]];
+              const theirs = (expected.data as Float64Array)[
+                expected.offset + i * expected.stride[0] + j * expected.stride[1]
+              ];
+              expect(Math.abs(ours - theirs)).toBeLessThan(1e-12);
+              seen++;
+            }
           }
         }
+        expect(seen).toBe(layer.out * layer.in);
+        for (const [name, values] of Object.entries(added)) {
+          const expected = wholeSums?.[name] as Tensor;
+          Array.from(expected.data as Float64Array).forEach((value, i) => {
+            expect(Math.abs(value - values[i])).toBeLessThan(1e-10);
+          });
+        }
       }
-      expect(seen).toBe(layer.out * layer.in);
-      for (const [name, values] of Object.entries(added)) {
-        const expected = wholeSums?.[name] as Tensor;
-        Array.from(expected.data as Float64Array).forEach((value, i) => {
-          expect(Math.abs(value - values[i])).toBeLessThan(1e-10);
-        });
-      }
-    }
-  });
+    },
+    tiled,
+  );
 
-  law("unfolding gives the weight back", async (each) => {
-    if (method.additive !== true && method.original === undefined) return;
-    const { given, values, params } = await prepare(each);
-    const folded = { ...values, weight: weightOf(values, params, given) };
-    const again = unfoldedWeight(method, folded, params as Params<P>, given);
-    expect(largestDifference(again, values.weight as Tensor)).toBeLessThan(1e-9);
-  });
+  const kept = () =>
+    method.additive !== true && method.original === undefined ? "its weights are kept, not computed back" : undefined;
+  law(
+    "unfolding gives the weight back",
+    async (each) => {
+      const { given, values, params } = await prepare(each);
+      const folded = { ...values, weight: weightOf(values, params, given) };
+      const again = unfoldedWeight(method, folded, params as Params<P>, given);
+      expect(largestDifference(again, values.weight as Tensor)).toBeLessThan(1e-9);
+    },
+    kept,
+  );
 
-  const evaluated = (body: typeof checkAttached) => async (each: ContractCase) => {
-    if (each.kind === "convolution" || each.kind === "normalization") return; // onnxruntime runs those: attach.test.ts
-    await body(method, each);
-  };
-  law("attached to a graph, it is the layer with weight", evaluated(checkAttached));
-  law("attached, its gradients are those of central differences", evaluated(checkGradients));
+  law("attached to a graph, it is the layer with weight", (each) => checkAttached(method, each));
+  law("attached fresh, the graph computes what the definition says", (each) => checkFresh(method, each));
+  law("attached, its gradients are those of central differences", (each) => checkGradients(method, each));
 }

@@ -30,6 +30,7 @@ test("the public names are these", () => {
     "factoredSquares",
     "foldAdapters",
     "foldedCheckpoint",
+    "freshAdapter",
     "identityPenalty",
     "incrementalPca",
     "layerOf",

@@ -22,7 +22,7 @@ import type { Adapter } from "../peft/adapter.ts";
 import { linearTargets } from "./all-linear.ts";
 import { adapterNamed, chooseSites, requireDistinct, sizes, unknownParameter, unmatched } from "./choose.ts";
 import { firstValues } from "./first-values.ts";
-import { changedState, layerInGraph, plainState, widened } from "./layer-in-graph.ts";
+import { changedState, layerInGraph, layerInput, plainState } from "./layer-in-graph.ts";
 import { findLayers, type LayerSite } from "./layers.ts";
 import { replacedBySource, savedTensors } from "./saved.ts";
 import { type AdapterSpec, type PreparedAdapter, prepareAdapter, prepareSpec } from "./spec.ts";
@@ -275,7 +275,7 @@ function adapted(
     readonly random: RandomInputs | undefined;
   },
 ): Value {
-  const raw = widened(values.value(site.x));
+  const raw = layerInput(site, values.value);
   const plain = plainState(site, values.value, values.output);
   let state = plain;
   for (const { name, method, dropout, modules } of context.working) {
@@ -284,7 +284,7 @@ function adapted(
     const { random } = context;
     const thinned = dropout > 0 && random !== undefined && isFloat(raw.dtype);
     const x = thinned ? mul(raw, random.keep(`${name}/${site.product}`, sizes(raw, site), dropout)) : raw;
-    const layer = layerInGraph(site, { state, plain, raw, x });
+    const layer = layerInGraph(site, { state, plain, raw, x, value: values.value });
     const params = Object.fromEntries(Object.entries(module.names).map(([key, each]) => [key, context.trained(each)]));
     state = changedState(site, {
       output: method.apply(layer, params, x, module.options),

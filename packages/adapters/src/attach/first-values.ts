@@ -13,7 +13,7 @@ import type { LayerShape } from "../layer.ts";
 import { adapterRandom } from "../random/adapter-random.ts";
 import type { LayerSite } from "./layers.ts";
 import { optionsOf, type PreparedAdapter, parametersFromFile } from "./spec.ts";
-import { weightTensor } from "./weight-tensor.ts";
+import { biasTensor, weightTensor } from "./weight-tensor.ts";
 
 /** Where fresh values come from. */
 export interface FirstValuesOptions {
@@ -119,7 +119,9 @@ async function ownParameters(
     if (read !== undefined) return read;
   }
   const fresh = await initialised(imported, site, { method, options }, context);
-  return Object.fromEntries(Object.keys(shapesOf(method, site.layer, options)).map((name) => [name, fresh[name]]));
+  const names = Object.keys(shapesOf(method, site.layer, options));
+  const left = (name: string) => fresh[name] === undefined && method.optional?.includes(name) === true;
+  return Object.fromEntries(names.filter((name) => !left(name)).map((name) => [name, fresh[name]]));
 }
 
 function shapesOf(
@@ -136,7 +138,7 @@ function shapesOf(
   );
 }
 
-/** Asks the method without the weight first: most do not need it, and reading it takes time. */
+/** Asks the method without weight and bias first: most do not need them, and reading them takes time. */
 async function initialised(
   imported: ImportedModel,
   site: LayerSite,
@@ -144,13 +146,17 @@ async function initialised(
   { seed, statistics }: FirstValuesOptions,
 ): Promise<Readonly<Record<string, Tensor>>> {
   const asked = new Error("the weight is needed");
-  let weight: Tensor | undefined;
+  let read: { readonly weight: Tensor; readonly bias: Tensor | undefined } | undefined;
   const context: InitContext = {
     random: adapterRandom(seed, site.path),
     statistics: statistics?.(site.path),
     get weight(): Tensor {
-      if (weight === undefined) throw asked;
-      return weight;
+      if (read === undefined) throw asked;
+      return read.weight;
+    },
+    get bias(): Tensor | undefined {
+      if (read === undefined) throw asked;
+      return read.bias;
     },
   };
   try {
@@ -158,7 +164,7 @@ async function initialised(
   } catch (error) {
     if (error !== asked) throw error;
   }
-  weight = await weightTensor(imported, site);
+  read = { weight: await weightTensor(imported, site), bias: await biasTensor(imported, site) };
   return method.init(site.layer, options, context);
 }
 

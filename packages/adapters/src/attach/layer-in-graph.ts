@@ -10,7 +10,6 @@ import {
   ints,
   matMul,
   matMulNBits,
-  mul,
   opTables,
   reshape,
   sub,
@@ -21,6 +20,7 @@ import { fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
 import type { LayerInGraph } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
 import type { LayerSite } from "./layers.ts";
+import { normalizationInput, normalizationWith } from "./normalizations.ts";
 
 /** A layer as the graph computes it, or as the adapters before made of it. Weight and bias are made where they are asked for. */
 export interface LayerState {
@@ -42,6 +42,11 @@ export function adapterDType(value: Value): "float32" | "float64" {
 export function widened(value: Value): Value {
   const narrow = value.dtype === "float16" || value.dtype === "bfloat16";
   return narrow ? cast(value, "float32") : value;
+}
+
+/** What the layer reads, in the dtype of the adapters. */
+export function layerInput(site: LayerSite, value: (name: string) => Value): Value {
+  return widened(site.form === "Normalization" ? normalizationInput(site, value) : value(site.x));
 }
 
 /** The layer without adapters; `value` gives any value of the graph made so far, by its name. */
@@ -89,7 +94,14 @@ export function layerInGraph(
     plain,
     raw,
     x,
-  }: { readonly state: LayerState; readonly plain: LayerState; readonly raw: Value; readonly x: Value },
+    value,
+  }: {
+    readonly state: LayerState;
+    readonly plain: LayerState;
+    readonly raw: Value;
+    readonly x: Value;
+    readonly value: (name: string) => Value;
+  },
 ): LayerInGraph {
   const { layer, node } = site;
   const stored = lazy(() => storedLayout(layer, state.weight()));
@@ -105,7 +117,7 @@ export function layerInGraph(
       case "convolution":
         return convolve(given, other, node.attributes, options.groups ?? layer.groups ?? 1);
       case "normalization":
-        return mul(given, other);
+        return normalizationWith(site, given, other, value);
     }
   };
   return {
@@ -168,6 +180,8 @@ export function layerMatrix(site: LayerSite, value: (name: string) => Value): Va
   }
   const weight = widened(value(site.weight));
   switch (form) {
+    case "Normalization":
+      return reshape(weight, [layer.out, 1]);
     case "Conv":
       return reshape(weight, [layer.out, layer.in]);
     case "Gemm":

@@ -10,9 +10,10 @@ import {
 } from "@loomweight/graph";
 import { elementCount } from "@loomweight/tensor";
 import { type LayerKind, type LayerShape, layerOf } from "../layer.ts";
+import { type NormalizationParts, normalizationOf } from "./normalizations.ts";
 
 /** How a node uses its weight. */
-export type LayerForm = "MatMul" | "Gemm" | "Conv" | "Gather" | "MatMulNBits";
+export type LayerForm = "MatMul" | "Gemm" | "Conv" | "Gather" | "MatMulNBits" | "Normalization";
 
 /** One use of a layer's weight in a graph. A weight that several nodes use has several sites under one path. */
 export interface LayerSite {
@@ -34,12 +35,14 @@ export interface LayerSite {
   readonly output: string;
   /** Name of the bias [out]. */
   readonly bias: string | undefined;
+  /** How a normalization stands in the graph. */
+  readonly normalization?: Pick<NormalizationParts, "form" | "offset">;
 }
 
 /**
  * The layers of a graph, found by the weights that its nodes use: MatMul, Gemm and MatMulNBits with a matrix, Conv with a
- * kernel, Gather with a table; through Transpose, Cast, DequantizeLinear and Reshape of the weight. A following Add of
- * a vector [out] is the bias. Paths are the weights' names without ".weight"; weights whose names say nothing
+ * kernel, Gather with a table; through Transpose, Cast, DequantizeLinear and Reshape of the weight; and normalizations
+ * over the last axis, as one node or written in standard operators. A following Add of a vector [out] is the bias. Paths are the weights' names without ".weight"; weights whose names say nothing
  * (onnx::MatMul_123) go by the scope of their node, and so does a head that shares the embedding's table.
  * `checkpoint` tells [out, in] from [in, out] where the file does not.
  */
@@ -53,7 +56,8 @@ export function findLayers(imported: ImportedModel, checkpoint?: Checkpoint): re
   }
   const sites: LayerSite[] = [];
   for (const node of graph.nodes) {
-    const site = siteOf(node, { imported, index, checkpoint, tables });
+    const search = { imported, index, checkpoint, tables };
+    const site = siteOf(node, search) ?? normalizationSite(node, search);
     if (site !== undefined) sites.push(site);
   }
   return apart(sites);
@@ -104,6 +108,29 @@ function siteOf(node: OnnxNode, search: Search): LayerSite | undefined {
     product,
     output: added?.output ?? product,
     bias: own ?? added?.bias,
+  };
+}
+
+function normalizationSite(node: OnnxNode, { imported, index }: Search): LayerSite | undefined {
+  const parts = normalizationOf(node, imported, index);
+  if (parts === undefined) return undefined;
+  const { form, x, weight, initializer, offset, bias } = parts;
+  const path = weightPath(initializer, node);
+  const layer = layerOf("normalization", initializer.shape, path);
+  const product = node.outputs[0];
+  const added = bias === undefined ? addedBias(product, layer, imported.model.graph, index) : undefined;
+  return {
+    path,
+    layer,
+    form: "Normalization",
+    node,
+    x,
+    weight,
+    stored: initializer.name,
+    product,
+    output: added?.output ?? product,
+    bias: bias ?? added?.bias,
+    normalization: { form, offset },
   };
 }
 

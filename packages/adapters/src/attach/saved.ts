@@ -13,9 +13,10 @@ export function savedTensors(
 ): Omit<SavedTensor, "name" | "adapter">[] {
   const found: Omit<SavedTensor, "name" | "adapter">[] = [];
   const layerOf = new Map(sites.map((site) => [site.stored, site]));
+  const biasOf = new Map(sites.flatMap((site) => (site.bias === undefined ? [] : [[site.bias, site] as const])));
   for (const [name, { dtype, data }] of imported.model.graph.initializers) {
     if (!isFloat(dtype)) continue;
-    const path = data.origin?.tensors[0] ?? layerPath(name, layerOf.get(name));
+    const path = data.origin?.tensors[0] ?? layerPath(name, layerOf.get(name), biasOf.get(name));
     const module = path.slice(0, Math.max(0, path.lastIndexOf(".")));
     const isBias = path.endsWith(".bias");
     const wanted =
@@ -31,9 +32,11 @@ export function savedTensors(
   return found;
 }
 
-/** Weights whose names say nothing go by their layer. */
-function layerPath(name: string, site: LayerSite | undefined): string {
-  return site === undefined || name.endsWith(".weight") ? name : `${site.path}.weight`;
+/** Weights and biases whose names say nothing go by their layer. */
+function layerPath(name: string, weightOf: LayerSite | undefined, biasOf: LayerSite | undefined): string {
+  if (/\.(weight|bias)$/.test(name)) return name;
+  if (weightOf !== undefined) return `${weightOf.path}.weight`;
+  return biasOf === undefined ? name : `${biasOf.path}.bias`;
 }
 
 /** The value that an adapter's file has for a tensor, in the graph's layout; else the model's own. */

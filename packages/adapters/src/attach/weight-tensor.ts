@@ -1,4 +1,11 @@
-import { evaluateTrace, type ImportedModel, instantiate, parametersOf, pruneUnused } from "@loomweight/graph";
+import {
+  evaluateTrace,
+  type ImportedModel,
+  instantiate,
+  parametersOf,
+  pruneUnused,
+  type Value,
+} from "@loomweight/graph";
 import { cast, contiguousData, fromData, isFloat, LoomweightError, type Tensor } from "@loomweight/tensor";
 import { layerMatrix } from "./layer-in-graph.ts";
 import type { LayerSite } from "./layers.ts";
@@ -6,24 +13,37 @@ import type { LayerSite } from "./layers.ts";
 /** The weight of a layer [out, in] as numbers, dequantized where it is stored as codes. float32, or float64 in a float64 graph. */
 export async function weightTensor(imported: ImportedModel, site: LayerSite): Promise<Tensor> {
   if (site.form === "MatMulNBits") return dequantized(imported, site);
+  return evaluated(imported, site.weight, (value) => layerMatrix(site, value));
+}
+
+/** The bias of a layer [out], where it has one, in the dtype of `weightTensor`. */
+export async function biasTensor(imported: ImportedModel, { bias }: LayerSite): Promise<Tensor | undefined> {
+  return bias === undefined ? undefined : evaluated(imported, bias, (value) => value(bias));
+}
+
+/** Numbers that follow from the model's weights alone: of the value `needed`, as `make` reads it. */
+async function evaluated(
+  imported: ImportedModel,
+  needed: string,
+  make: (value: (name: string) => Value) => Value,
+): Promise<Tensor> {
   const { graph } = imported.model;
-  const needed = [site.weight];
-  const outputs = needed.map((name) => ({ name, dtype: undefined, shape: undefined }));
+  const outputs = [{ name: needed, dtype: undefined, shape: undefined }];
   const part = pruneUnused({ ...graph, inputs: [], outputs });
   const instance = instantiate({ ...imported, inputs: [], outputs, model: { ...imported.model, graph: part } });
-  const value = layerMatrix(site, instance.value);
+  const value = make(instance.value);
   const feeds: Record<string, Tensor> = {};
   for (const { name, data } of parametersOf([value])) {
     if (name !== undefined && data !== undefined) feeds[name] = await data.read();
   }
-  const { weight } = evaluateTrace({ weight: value }, feeds);
-  if (weight.dtype === "float32" || weight.dtype === "float64") return weight;
-  if (weight.dtype === "float16" || weight.dtype === "bfloat16") return cast(weight, "float32");
+  const { made } = evaluateTrace({ made: value }, feeds);
+  if (made.dtype === "float32" || made.dtype === "float64") return made;
+  if (made.dtype === "float16" || made.dtype === "bfloat16") return cast(made, "float32");
   throw new LoomweightError({
     code: "UNSUPPORTED_DTYPE",
-    problem: "the weight of a layer is no float",
-    tensor: site.stored,
-    found: weight.dtype,
+    problem: "a weight of a layer is no float",
+    tensor: needed,
+    found: made.dtype,
   });
 }
 

@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
-import { float64, layerValues, numbers, plainNumbers, testRandom } from "../../test/contract.ts";
+import { adapterContract, float64, layerValues, numbers, plainNumbers, testRandom } from "../../test/contract.ts";
 import { layerOf } from "../layer.ts";
 import { beft } from "./beft.ts";
+
+adapterContract(beft, [{ what: "linear [3, 2]", kind: "linear", storedShape: [3, 2], options: {} }]);
 
 const layer = layerOf("linear", [3, 2]);
 

@@ -35,6 +35,7 @@ export const deft = defineAdapter({
     const rank = rankOf(layer, given);
     return { directions: ["out", rank], ...(given.removeOnly ? {} : { replacement: [rank, "in"] }) };
   },
+  fresh: ({ removeOnly }) => (removeOnly ? "none" : "base"), // what is only taken away is missing at once
   init: (layer, given, { random, weight }): Record<string, Tensor> => {
     if (given.removeOnly) {
       throw new LoomweightError({

@@ -13,18 +13,11 @@ adapterContract(
     { what: "linear with rsLoRA", kind: "linear", storedShape: [5, 7], options: { ...plain, rankStabilized: true } },
     { what: "GPT-2's Conv1D [4, 9]", kind: "transposedLinear", storedShape: [4, 9], options: plain },
     { what: "embedding [11, 4]", kind: "embedding", storedShape: [11, 4], options: plain },
+    { what: "convolution [6, 3, 3, 2]", kind: "convolution", storedShape: [6, 3, 3, 2], options: plain },
   ],
   {
     "attached, its gradients are those of central differences":
       "the norm is a constant in training (§4.3 of the paper); PEFT's gradients are replayed",
-  },
-);
-adapterContract(
-  dora,
-  [{ what: "convolution [6, 3, 3, 2]", kind: "convolution", storedShape: [6, 3, 3, 2], options: plain }],
-  {
-    "apply is the layer with weight":
-      "convolutions are not evaluated on constants; the folded weights of PEFT are replayed",
   },
 );
 
@@ -135,6 +128,12 @@ adapterContract(dora, [
     what: "linear [6, 4], the norm differentiated",
     kind: "linear",
     storedShape: [6, 4],
+    options: { ...plain, detachNorm: false },
+  },
+  {
+    what: "convolution [6, 3, 3, 2], the norm differentiated",
+    kind: "convolution",
+    storedShape: [6, 3, 3, 2],
     options: { ...plain, detachNorm: false },
   },
 ]);

@@ -34,6 +34,7 @@ export const frod = defineAdapter({
       size: { key: `frod_s_size.${role}`, shape: [2] },
     };
   },
+  fresh: () => "none",
   init: () => {
     throw new LoomweightError({
       code: "UNSUPPORTED_ADAPTER",

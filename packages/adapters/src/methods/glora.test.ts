@@ -4,22 +4,15 @@ import { layerOf } from "../layer.ts";
 import { type GloraOptions, glora } from "./glora.ts";
 
 const plain: GloraOptions = { rank: 2, weightPaths: "lora", inputPath: "lora", biasPaths: "constant", biased: true };
-adapterContract(
-  glora,
-  [
-    { what: "low rank and constants", kind: "linear", storedShape: [6, 4], options: plain },
-    {
-      what: "vectors",
-      kind: "linear",
-      storedShape: [6, 4],
-      options: { ...plain, weightPaths: "vector", inputPath: "vector", biasPaths: "vector" },
-    },
-  ],
+adapterContract(glora, [
+  { what: "low rank and constants", kind: "linear", storedShape: [6, 4], options: plain },
   {
-    "attached to a graph, it is the layer with weight":
-      "what C adds to a bias through the weight is prepared anew for every fold; the graph computes it itself",
+    what: "vectors",
+    kind: "linear",
+    storedShape: [6, 4],
+    options: { ...plain, weightPaths: "vector", inputPath: "vector", biasPaths: "vector" },
   },
-);
+]);
 adapterContract(glora, [
   {
     what: "without C",

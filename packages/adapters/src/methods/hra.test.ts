@@ -12,15 +12,9 @@ adapterContract(hra, [
     options: { rank: 2, orthogonal: false },
   },
 ]);
-adapterContract(
-  hra,
-  [{ what: "orthogonal", kind: "linear", storedShape: [6, 8], options: { rank: 3, orthogonal: true } }],
-  {
-    "a fresh adapter leaves the layer as it is": "orthogonal reflections never cancel; fresh ones are refused",
-    "attached to a graph, it is the layer with weight": "fresh ones are refused",
-    "attached, its gradients are those of central differences": "fresh ones are refused",
-  },
-);
+adapterContract(hra, [
+  { what: "orthogonal", kind: "linear", storedShape: [6, 8], options: { rank: 3, orthogonal: true } },
+]);
 
 test("worked example of the page", () => {
   const directions = float64([3, 4], [2, 1]);

@@ -33,6 +33,7 @@ export const hra = defineAdapter({
   kinds: ["linear", "convolution"],
   options,
   params: (_layer, { rank }) => ({ directions: ["in", rank] }),
+  fresh: ({ orthogonal }) => (orthogonal ? "none" : "base"), // orthogonal reflections never cancel
   init: (layer, { rank, orthogonal }, { random }) => {
     if (rank % 2 !== 0)
       throw invalidOption({ option: "hra.rank" }, rank, "an even number: pairs of reflections cancel");

@@ -43,6 +43,7 @@ export const kasa = defineAdapter({
       slice(values, { starts: [count - rank], ends: [count], axes: [axis] }) as Tensor;
     return { lostA: last(vt, 0), lostB: mul(last(u, 1), last(singularValues, 0)) as Tensor };
   },
+  fresh: () => "near", // the base loses its smallest directions
   init: (layer, options, context) => ({
     ...lowRankInit(layer, options, context),
     diagonal: context.random.normal("diagonal", [options.rank], 1),

@@ -1,5 +1,5 @@
 import { add, reshape } from "@loomweight/graph";
-import { cast, LoomweightError, type OptionValues, zeros } from "@loomweight/tensor";
+import { cast, LoomweightError, type OptionValues, type Tensor } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
 
 const options = {};
@@ -17,7 +17,7 @@ export const lnTuning = defineAdapter({
   options,
   params: () => ({ gain: ["out"], shift: ["out"] }),
   optional: ["shift"],
-  init: (layer, _options, { weight }) => {
+  init: (layer, _options, { weight, bias }): Record<string, Tensor> => {
     if (weight === undefined) {
       throw new LoomweightError({
         code: "MISSING_OPTION",
@@ -26,7 +26,8 @@ export const lnTuning = defineAdapter({
         expected: `a weight [${layer.out}, 1]`,
       });
     }
-    return { gain: cast(reshape(weight, [layer.out]), "float32"), shift: zeros([layer.out]) };
+    const gain = cast(reshape(weight, [layer.out]), "float32");
+    return bias === undefined ? { gain } : { gain, shift: cast(bias, "float32") };
   },
   apply: (layer, { gain, shift }, x) => {
     const y = layer.operation(x, gain);

@@ -16,15 +16,10 @@ adapterContract(lora, [
   },
   { what: "GPT-2's Conv1D [4, 9]", kind: "transposedLinear", storedShape: [4, 9], options: plain },
   { what: "embedding [11, 4]", kind: "embedding", storedShape: [11, 4], options: plain },
+  { what: "convolution [6, 3, 3, 2]", kind: "convolution", storedShape: [6, 3, 3, 2], options: plain },
+  { what: "PiSSA", kind: "linear", storedShape: [6, 4], options: { ...plain, init: "pissa" } },
+  { what: "OLoRA", kind: "linear", storedShape: [6, 4], options: { ...plain, init: "olora" } },
 ]);
-adapterContract(
-  lora,
-  [{ what: "convolution [6, 3, 3, 2]", kind: "convolution", storedShape: [6, 3, 3, 2], options: plain }],
-  {
-    "apply is the layer with weight":
-      "convolutions are not evaluated on constants; the folded weights of PEFT are replayed",
-  },
-);
 
 const matrix = (rows: number[][]) => fromData("float64", Float64Array.from(rows.flat()), [rows.length, rows[0].length]);
 const merged = (w: number[][], a: number[][], b: number[][], options: typeof plain) => {

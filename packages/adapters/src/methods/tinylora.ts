@@ -64,6 +64,7 @@ export const tinylora = defineAdapter({
     const r = Math.min(rank, layer.in, layer.out);
     return { P: drawn(seed + indexOf(place), numbers, r) };
   },
+  fresh: () => "near", // its numbers start small and random
   init: (layer, { numbers, rank, seed }, { weight }) => {
     if (weight === undefined) {
       throw new LoomweightError({

@@ -59,6 +59,7 @@ export const unilora = defineAdapter({
     start += a[0] * a[1];
     return { indicesA, scalesA, indicesB: take(indices, b), scalesB: take(scales, b) };
   },
+  fresh: () => "near", // its numbers start small and random
   init: (layer, given): Readonly<Record<string, Tensor>> => {
     if (!given.saveAssignment) return {};
     const { indices, scales } = assignment(given, new Map([["", layer]]));

@@ -55,6 +55,7 @@ export const vblora = defineAdapter({
   sharedParams: (_layer, { length, vectors }) => ({
     bank: { key: "vblora_vector_bank", shape: [vectors, length] },
   }),
+  fresh: ({ onlyTop }) => (onlyTop ? "none" : "near"), // its factors start at small random mixes
   init: (layer, { deviation, length, onlyTop, rank, vectors }, { random }) => {
     if (onlyTop) {
       throw new LoomweightError({

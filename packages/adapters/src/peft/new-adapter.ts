@@ -93,6 +93,7 @@ function moduleTensors(
     const suffix = suffixOf(method, param, layer);
     const key = `${keyPrefix}${path}.${suffix}`;
     const tensor = params[param];
+    if (tensor === undefined && method.optional?.includes(param) === true) return [];
     if (tensor === undefined) {
       throw new LoomweightError({
         code: "MISSING_TENSOR",
