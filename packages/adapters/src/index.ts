@@ -105,6 +105,12 @@ export type { AdaptedModule, Adapter } from "./peft/adapter.ts";
 export type { ConfigField, Json, KeySuffix, PeftConfig, PeftFormat } from "./peft/format.ts";
 export { type NewAdapter, type NewModule, newAdapterFiles } from "./peft/new-adapter.ts";
 export { openAdapter, type ReadAdapterOptions, readAdapter } from "./peft/read-adapter.ts";
+export {
+  requireNoWrapped,
+  type WrappedFactors,
+  type WrappedModule,
+  type WrappedParameters,
+} from "./peft/wrapped.ts";
 export { type AdapterFiles, writeAdapter } from "./peft/write-adapter.ts";
 export { adapterRandom } from "./random/adapter-random.ts";
 export { elbow, type RankScore, rankSweep, type ShiftSpectrum, shiftSpectrum } from "./rank-budget.ts";

@@ -44,6 +44,7 @@ test("the public names are these", () => {
     "planFold",
     "rankSweep",
     "readAdapter",
+    "requireNoWrapped",
     "ringTransform",
     "shiftSpectrum",
     "taskSchedule",

@@ -133,7 +133,6 @@ const faults: readonly Fault[] = [
   },
   ...(
     [
-      ["target_parameters", ["experts.w"], "target_parameters"],
       ["alora_invocation_tokens", [1], "aLoRA"],
       ["arrow_config", { top_k: 1 }, "Arrow"],
       ["use_qalora", true, "QA-LoRA"],

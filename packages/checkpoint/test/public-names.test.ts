@@ -41,8 +41,10 @@ test("the public names are these", () => {
   `);
   expect(Object.keys(node).sort()).toMatchInlineSnapshot(`
     [
+      "abandonOutput",
       "createOutputFolder",
       "createTensorWriter",
+      "digest",
       "diskFileSystem",
       "fileSource",
       "folderFileSet",
@@ -50,6 +52,7 @@ test("the public names are these", () => {
       "openModel",
       "openPositionalWriter",
       "saveSafetensors",
+      "sourceFacts",
       "withOutputFolder",
     ]
   `);

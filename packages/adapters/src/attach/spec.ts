@@ -3,6 +3,7 @@ import type { AdapterMethod } from "../define.ts";
 import type { Adapter } from "../peft/adapter.ts";
 import type { Json, PeftConfig } from "../peft/format.ts";
 import { readPatterns, readTargets, type Targets } from "../peft/targets.ts";
+import { requireNoWrapped } from "../peft/wrapped.ts";
 
 /** A fresh adapter: a method, its options, and which modules get it. Fields of selection mean what PEFT's mean. */
 export interface AdapterSpec {
@@ -105,6 +106,7 @@ export function prepareSpec(spec: AdapterSpec, allLinear: AllLinear): PreparedAd
 
 /** An adapter of PEFT's files: trained on, or compared. */
 export function prepareAdapter(adapter: Adapter, name: string): PreparedAdapter {
+  requireNoWrapped(adapter, "put on a graph");
   const { config, method, targets } = adapter;
   const selection: Record<string, Json> = {};
   for (const field of [

@@ -10,11 +10,11 @@ import {
   type Tensor,
 } from "@loomweight/tensor";
 import type { LayerValues } from "../define.ts";
-import { storedAxis } from "../layer.ts";
+import { type LayerShape, storedAxis } from "../layer.ts";
 import type { BufferPool } from "./buffers.ts";
 import type { Codec } from "./codes.ts";
 import { type LayerParams, type LoadedParams, loadParams, type ParamReader } from "./params.ts";
-import { elementsPerRow, type FoldedTensor, type FoldStep } from "./plan.ts";
+import { type FoldedTensor, type FoldStep, rowsOf } from "./plan.ts";
 import { asMatrix, asStored, sliceLayer, sliceParam } from "./slice.ts";
 
 /** Elements evaluated at once: small enough for the processor's cache. */
@@ -26,7 +26,7 @@ export interface PreparedTensor {
   readonly operations: readonly PreparedOperation[];
 }
 
-interface PreparedOperation extends LayerParams {
+export interface PreparedOperation extends LayerParams {
   readonly kind: "weight" | "bias";
   readonly step: FoldStep;
   /** Sums over all of `in`, where tiles hold only a part of it. */
@@ -60,7 +60,7 @@ export async function prepareTensor(
   );
   if (!summed.includes(true)) return { tensor, operations };
   const sums: Record<string, Tensor>[] = operations.map(() => ({}));
-  const rows = tensor.shape[0];
+  const rows = rowsOf(tensor);
   const step = rowsAtOnce(tensor);
   for (let start = 0; start < rows; start += step) {
     const end = Math.min(rows, start + step);
@@ -68,8 +68,8 @@ export async function prepareTensor(
     operations.forEach((operation, index) => {
       if (!summed[index]) return;
       const { method, module } = operation.step;
-      const { layer, params } = layerTile(operation, values, start, end);
-      const part = method.sums?.(layer, params, module.options) ?? {};
+      const { layer, own } = weightTile(operation, { base: values, now: values, start, end });
+      const part = method.sums?.(layer, own, module.options) ?? {};
       for (const [name, value] of Object.entries(part)) {
         const before = sums[index][name];
         sums[index][name] = computed(before === undefined ? value : add(before, value), operation.step);
@@ -84,9 +84,9 @@ export async function prepareTensor(
 
 /** Rows that tiles hold. */
 export function rowsAtOnce(tensor: FoldedTensor): number {
-  const rows = Math.max(1, tensor.shape[0] ?? 1);
+  const rows = Math.max(1, rowsOf(tensor));
   if (!Number.isFinite(tensor.rowMultiple)) return rows;
-  const wanted = Math.max(1, Math.floor(tileElements / elementsPerRow(tensor)));
+  const wanted = Math.max(1, Math.floor(tileElements / tensor.rowLength));
   return Math.max(1, Math.round(wanted / tensor.rowMultiple)) * tensor.rowMultiple;
 }
 
@@ -103,7 +103,7 @@ export async function evaluateRows(
   options: EvaluateOptions = {},
 ): Promise<void> {
   const { tensor } = prepared;
-  const width = elementsPerRow(tensor);
+  const width = tensor.rowLength;
   const step = rowsAtOnce(tensor);
   const held = options.buffers?.take(byteLengthOf(tensor.source.info.dtype, (end - start) * width));
   const bytes = await readCodes(tensor, start, end, options, held);
@@ -144,53 +144,100 @@ export function applyOperations(
   start: number,
   end: number,
 ): Float64Array {
-  const { shape } = prepared.tensor;
-  let now: Tensor = fromData("float64", values, [end - start, ...shape.slice(1)]);
+  let now: Float64Array = values;
   for (const operation of prepared.operations) {
-    const { step, params } = operation;
-    if (operation.kind === "bias") {
-      const { method, module, layer } = step;
-      const own: Record<string, Tensor> = {};
-      for (const [name, tensor] of Object.entries(params))
-        own[name] = sliceParam(tensor, operation.shapes[name], "out", start, end);
-      const changed = method.bias?.change(now, { ...layer, out: end - start }, own, module.options);
-      if (changed !== undefined) now = computed(changed, step);
+    const { rows } = operation.step;
+    if (rows === undefined) {
+      now = applied(prepared.tensor, operation, { base: values, now, start, end });
       continue;
     }
-    const current = contiguousData(now) as Float64Array;
-    const { layer, params: own } = layerTile(operation, values, start, end, current);
-    const sums = operation.sums ?? step.method.sums?.(layer, own, step.module.options) ?? {};
-    const weight = computed(
-      (step.method.weight as NonNullable<typeof step.method.weight>)(layer, own, step.module.options, sums),
-      step,
-    );
-    now = asStored(layer, weight);
-    if (elementCount(now.shape) !== values.length) {
-      throw new LoomweightError({
-        code: "INTERNAL",
-        problem: `${step.method.name} gave a weight of another shape`,
-        tensor: prepared.tensor.name,
-      });
-    }
+    const [from, to] = [Math.max(start, rows.start), Math.min(end, rows.end)];
+    if (from >= to) continue;
+    const { rowLength } = prepared.tensor;
+    const [first, last] = [(from - start) * rowLength, (to - start) * rowLength];
+    const part = applied(prepared.tensor, operation, {
+      base: values.subarray(first, last),
+      now: now.subarray(first, last),
+      start: from - rows.start,
+      end: to - rows.start,
+    });
+    if (now === values) now = values.slice(); // what later operations take for the base stays
+    now.set(part, first);
   }
-  return contiguousData(now) as Float64Array;
+  return now;
 }
 
-function layerTile(
-  { step, params, shapes }: Pick<PreparedOperation, "step" | "params" | "shapes">,
-  base: Float64Array,
-  start: number,
-  end: number,
-  current = base,
-): { layer: LayerValues; params: LoadedParams } {
+/** Rows [start, end) of the part of a tensor that an operation changes: before any operation, and before this one. */
+export interface OperationTile {
+  readonly base: Float64Array;
+  readonly now: Float64Array;
+  readonly start: number;
+  readonly end: number;
+}
+
+function applied(tensor: FoldedTensor, operation: PreparedOperation, tile: OperationTile): Float64Array {
+  const { step } = operation;
+  const { method, module } = step;
+  if (operation.kind === "bias") {
+    const { layer, own } = biasTile(operation, tile);
+    const bias = fromData("float64", tile.now, [tile.now.length]);
+    const changed = method.bias?.change(bias, layer, own, module.options);
+    return changed === undefined ? tile.now : (contiguousData(computed(changed, step)) as Float64Array);
+  }
+  const { layer, own } = weightTile(operation, tile);
+  const sums = operation.sums ?? method.sums?.(layer, own, module.options) ?? {};
+  const weight = computed((method.weight as NonNullable<typeof method.weight>)(layer, own, module.options, sums), step);
+  return storedValues(weight, layer, tensor.name, step, tile.now.length);
+}
+
+/** A weight [out, in] that a method made, in stored order. */
+export function storedValues(
+  weight: Tensor,
+  layer: LayerValues,
+  name: string,
+  { method }: FoldStep,
+  expected: number,
+): Float64Array {
+  if (elementCount(weight.shape) === expected) return contiguousData(asStored(layer, weight)) as Float64Array;
+  throw new LoomweightError({
+    code: "INTERNAL",
+    problem: `${method.name} gave a weight of another shape`,
+    tensor: name,
+  });
+}
+
+/** The rows of a tile as the layer that a method sees, and its parameters for them. */
+export function weightTile(
+  operation: Pick<PreparedOperation, "step" | "params" | "shapes">,
+  { base, now, start, end }: OperationTile,
+): { layer: LayerValues; own: LoadedParams } {
+  const { step } = operation;
   const axis = storedAxis(step.layer);
   const shape = sliceLayer(step.layer, start, end);
   const matrix = asMatrix(shape, base);
   const offset = axis === "out" ? { out: start, in: 0 } : { out: 0, in: start };
-  const layer = { ...shape, offset, base: matrix, weight: current === base ? matrix : asMatrix(shape, current) };
+  const layer = { ...shape, offset, base: matrix, weight: now === base ? matrix : asMatrix(shape, now) };
+  return { layer, own: slicedParams(operation, axis, start, end) };
+}
+
+/** The same for a bias. */
+export function biasTile(
+  operation: Pick<PreparedOperation, "step" | "params" | "shapes">,
+  { start, end }: OperationTile,
+): { layer: LayerShape; own: LoadedParams } {
+  const layer = { ...operation.step.layer, out: end - start };
+  return { layer, own: slicedParams(operation, "out", start, end) };
+}
+
+function slicedParams(
+  { params, shapes }: Pick<PreparedOperation, "params" | "shapes">,
+  axis: "in" | "out",
+  start: number,
+  end: number,
+): LoadedParams {
   const own: Record<string, Tensor> = {};
   for (const [name, tensor] of Object.entries(params)) own[name] = sliceParam(tensor, shapes[name], axis, start, end);
-  return { layer, params: own };
+  return own;
 }
 
 async function readCodes(
@@ -210,7 +257,7 @@ async function readCodes(
       found: info.dtype,
     });
   }
-  const width = elementsPerRow(tensor);
+  const width = tensor.rowLength;
   return checkpoint.readBytes(info.name, {
     start: byteLengthOf(info.dtype, start * width),
     end: byteLengthOf(info.dtype, end * width),
@@ -227,13 +274,13 @@ async function readValues(
   options: EvaluateOptions,
 ): Promise<Float64Array> {
   const bytes = await readCodes(tensor, start, end, options);
-  const values = new Float64Array((end - start) * elementsPerRow(tensor));
+  const values = new Float64Array((end - start) * tensor.rowLength);
   codec.load(values, tensor.source.info.dtype as KernelDType, bytes);
   return values;
 }
 
 /** All operands are tensors, so the result is one; anything else is the method's fault. */
-function computed(value: Value, { method }: FoldStep): Tensor {
+export function computed(value: Value, { method }: FoldStep): Tensor {
   if (!isGraphValue(value)) return value;
   throw new LoomweightError({
     code: "INTERNAL",

@@ -13,14 +13,7 @@ import { createBufferPool } from "./buffers.ts";
 import { createCodec } from "./codes.ts";
 import { type EvaluateOptions, evaluateRows, type PreparedTensor, prepareTensor } from "./evaluate.ts";
 import { createParamReader } from "./params.ts";
-import {
-  elementsPerRow,
-  type FoldBase,
-  type FoldedTensor,
-  type FoldPlan,
-  type FoldPlanOptions,
-  planFold,
-} from "./plan.ts";
+import { type FoldBase, type FoldedTensor, type FoldPlan, type FoldPlanOptions, planFold, rowsOf } from "./plan.ts";
 
 /** Kernel memory: a tile and what its evaluation makes of it. */
 const kernelBytes = 32 << 20;
@@ -83,8 +76,8 @@ export function foldedCheckpoint(plan: FoldPlan, options: FoldedCheckpointOption
     const out = read.into ?? new Uint8Array(end - start);
     if (start === end) return out;
     const ready = await prepare(tensor);
-    const rowBytes = byteLengthOf(tensor.dtype, elementsPerRow(tensor));
-    const rows = tensor.shape.length === 0 ? 1 : tensor.shape[0];
+    const rowBytes = byteLengthOf(tensor.dtype, tensor.rowLength);
+    const rows = rowsOf(tensor);
     const multiple = Number.isFinite(tensor.rowMultiple) ? tensor.rowMultiple : rows;
     const first = Math.floor(start / rowBytes / multiple) * multiple;
     const last = Math.min(rows, Math.ceil(end / rowBytes / multiple) * multiple);

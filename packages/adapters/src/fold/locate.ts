@@ -17,18 +17,22 @@ const identity: PathMap = { toBase: (path) => path, fromBase: (path) => path };
  * base was saved from inside the trained model: `transformer.h.0…` is `h.0…`) or less. Throws `UNKNOWN_TENSOR` with
  * the closest names where there is none.
  */
-export function mapPaths(base: Checkpoint, adapter: Adapter, isKnown: (path: string) => boolean): PathMap {
-  const paths = [...adapter.modules.keys()];
+export function mapPaths(
+  base: Checkpoint,
+  adapter: Adapter,
+  isKnown: (path: string, trained: string) => boolean,
+): PathMap {
+  const paths = [...new Set([...adapter.modules.keys(), ...(adapter.wrapped?.modules.keys() ?? [])])];
   const misses = (map: PathMap) => {
     let count = 0;
-    for (const path of paths) if (!isKnown(map.toBase(path))) count++;
+    for (const path of paths) if (!isKnown(map.toBase(path), path)) count++;
     return count;
   };
   if (misses(identity) === 0) return identity;
   const candidates = [...stripped(paths), ...prefixed(base, paths)];
   const found = candidates.find((map) => misses(map) === 0);
   if (found !== undefined) return found;
-  const missing = paths.filter((path) => !isKnown(path));
+  const missing = paths.filter((path) => !isKnown(path, path));
   const modules = [...base.tensors.keys()].filter((name) => name.endsWith(".weight")).map((name) => name.slice(0, -7));
   const close = closestNames(missing[0], modules);
   throw new LoomweightError({
@@ -66,10 +70,11 @@ function commonPrefix(paths: readonly string[], parts: number): string | undefin
 function prefixed(base: Checkpoint, paths: readonly string[]): PathMap[] {
   const sample = paths[0];
   if (sample === undefined) return [];
-  const wanted = `.${sample}.weight`;
+  const wanted = `.${sample}.`; // followed by its weight, or by the parameters of experts
   const prefixes = new Set<string>();
   for (const name of base.tensors.keys()) {
-    if (name.endsWith(wanted) && prefixes.size < 16) prefixes.add(name.slice(0, name.length - wanted.length + 1));
+    const at = name.indexOf(wanted);
+    if (at > 0 && prefixes.size < 16) prefixes.add(name.slice(0, at + 1));
   }
   return [...prefixes].map((prefix) => ({
     toBase: (path) => `${prefix}${path}`,

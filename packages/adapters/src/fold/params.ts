@@ -21,10 +21,16 @@ export interface ParamReader {
   readonly codec: Codec;
   /** A shared tensor as float64. */
   shared(adapter: Adapter, info: TensorInfo): Promise<Tensor>;
+  /** A tensor of which several modules hold a part: kept for the next few of them. */
+  parted(adapter: Adapter, info: TensorInfo): Promise<Tensor>;
 }
+
+/** Tensors of parts kept at once: two factors of the two parameters that a layer's experts have. */
+const keptParted = 6;
 
 export function createParamReader(codec: Codec): ParamReader {
   const known = new Map<Adapter, Map<string, Promise<Tensor>>>();
+  const parted: { readonly adapter: Adapter; readonly name: string; readonly tensor: Promise<Tensor> }[] = [];
   return {
     codec,
     shared(adapter, info) {
@@ -34,6 +40,15 @@ export function createParamReader(codec: Codec): ParamReader {
       own.set(info.name, reading);
       reading.catch(() => own.delete(info.name));
       return reading;
+    },
+    parted(adapter, info) {
+      const at = parted.findIndex((each) => each.adapter === adapter && each.name === info.name);
+      const found = at < 0 ? { adapter, name: info.name, tensor: readTensor(adapter, info, codec) } : parted[at];
+      if (at >= 0) parted.splice(at, 1);
+      parted.unshift(found);
+      parted.splice(keptParted);
+      found.tensor.catch(() => parted.splice(0)); // a tensor that failed is read again
+      return found.tensor;
     },
   };
 }
@@ -47,9 +62,11 @@ export async function loadParams(step: FoldStep, reader: ParamReader, signal?: A
   const own = Object.entries(step.shapes).map(async ([param, shape]) => {
     const info = module.params.get(param) as TensorInfo;
     const integer = Object.values(method.files.suffixes).some((each) => each.param === param && each.integer === true);
-    const read = await readTensor(adapter, info, reader.codec, signal);
-    const stored = integer && read.dtype !== "int64" ? wholeNumbers(read) : read; // Windows saves some as floats
     const part = module.parts?.get(param);
+    const read = await (part === undefined
+      ? readTensor(adapter, info, reader.codec, signal)
+      : reader.parted(adapter, info));
+    const stored = integer && read.dtype !== "int64" ? wholeNumbers(read) : read; // Windows saves some as floats
     return [param, reshaped(part === undefined ? stored : part.view(stored), paramShape(shape, layer))] as const;
   });
   const common = [...shared].map(

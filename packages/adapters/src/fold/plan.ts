@@ -5,6 +5,7 @@ import { type LayerShape, storedAxis } from "../layer.ts";
 import type { AdaptedModule, Adapter } from "../peft/adapter.ts";
 import { fitModules } from "./fit.ts";
 import { mapPaths, type PathMap } from "./locate.ts";
+import { hasWrapped, wrappedSteps } from "./wrapped-steps.ts";
 
 /** A method at work on one tensor. */
 export interface FoldStep {
@@ -18,6 +19,8 @@ export interface FoldStep {
   readonly place: LayerPlace;
   /** The base's tensor. */
   readonly weight: { readonly base: Checkpoint; readonly info: TensorInfo };
+  /** Rows of the tensor (see `FoldedTensor.rowLength`) that it changes; absent: all. */
+  readonly rows?: { readonly start: number; readonly end: number };
 }
 
 /** What happens to a tensor, in order. */
@@ -34,7 +37,9 @@ export interface FoldedTensor {
   /** Where its values start: the base's tensor, or an adapter's that takes its place. */
   readonly source: { readonly checkpoint: Checkpoint; readonly info: TensorInfo };
   readonly operations: readonly Exclude<FoldOperation, { kind: "replace" }>[];
-  /** Tiles are whole multiples of this many rows of its first axis; Infinity: only the whole tensor. */
+  /** Elements of a row: what follows the first axis, or the last axis where a tensor holds the matrices of experts. */
+  readonly rowLength: number;
+  /** Tiles are whole multiples of this many rows; Infinity: only the whole tensor. */
   readonly rowMultiple: number;
 }
 
@@ -85,7 +90,11 @@ export function planFold(base: FoldBase, adapters: readonly Adapter[], options: 
     warnings.push(...adapter.warnings);
     const weightOf = (path: string): TensorInfo | undefined =>
       checkpoint.tensors.get(`${path}.weight`) ?? (isHead(path) ? embedding : undefined);
-    const paths = mapPaths(checkpoint, adapter, (path) => weightOf(path) !== undefined);
+    const paths = mapPaths(checkpoint, adapter, (path, trained) =>
+      adapter.wrapped?.modules.has(trained) && !adapter.modules.has(trained)
+        ? hasWrapped(checkpoint, adapter.wrapped, trained, path)
+        : weightOf(path) !== undefined,
+    );
     if (paths.note !== undefined) warnings.push(`${adapter.location}: modules found in the base under ${paths.note}`);
 
     for (const [path, tensor] of adapter.replacements) {
@@ -130,6 +139,9 @@ export function planFold(base: FoldBase, adapters: readonly Adapter[], options: 
         const found = biasOf(checkpoint, adapter, path, layer, missing === "skip");
         if (found !== undefined) addOperation(found.name, { kind: "bias", step });
       }
+    }
+    for (const { tensor, step } of wrappedSteps(adapter, checkpoint, config, paths)) {
+      addOperation(tensor, { kind: "weight", step });
     }
     warnings.push(...missedTargets(checkpoint, adapter, paths), ...otherBase(checkpoint, config, adapter));
   }
@@ -303,7 +315,9 @@ function describeTensor(
   const dtype = options.dtype !== undefined && isFloat(kept) ? options.dtype : kept;
   const { shape } = source.info;
   const rowMultiple = rest.reduce((multiple, operation) => leastCommonMultiple(multiple, multipleOf(operation)), 1);
-  return { name, dtype, shape, source, operations: rest, rowMultiple };
+  const hasParts = rest.some((operation) => operation.step.rows !== undefined);
+  const rowLength = Math.max(1, elementCount(shape.slice(hasParts ? -1 : 1)));
+  return { name, dtype, shape, source, operations: rest, rowLength, rowMultiple };
 }
 
 function multipleOf(operation: Exclude<FoldOperation, { kind: "replace" }>): number {
@@ -319,9 +333,9 @@ function leastCommonMultiple(a: number, b: number): number {
   return (a / x) * b;
 }
 
-/** Elements of one row of a tensor's first axis; a scalar is one row. */
-export function elementsPerRow({ shape }: { readonly shape: readonly number[] }): number {
-  return Math.max(1, elementCount(shape.slice(1)));
+/** Rows of a tensor; a scalar is one. */
+export function rowsOf({ shape, rowLength }: Pick<FoldedTensor, "shape" | "rowLength">): number {
+  return elementCount(shape) / rowLength;
 }
 
 function dtypeChange(config: Readonly<Record<string, unknown>>, dtype: string): Record<string, unknown> {

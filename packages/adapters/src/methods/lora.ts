@@ -81,6 +81,7 @@ export const lora = defineAdapter({
     patterns: { rank_pattern: "rank", alpha_pattern: "alpha" },
     suffixes: { ...lowRankSuffixes, "lora_B.bias": { param: "outputBias" } },
     companions: loraCompanions,
+    singleParameters: true,
     fileShape: lowRankFileShape,
     biasOfAdapted: ["lora_only"],
   },

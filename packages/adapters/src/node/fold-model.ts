@@ -6,7 +6,7 @@ import { byteLengthOf, elementCount } from "@loomweight/tensor";
 import type { AdapterMethod } from "../define.ts";
 import { foldedCheckpoint } from "../fold/folded-checkpoint.ts";
 import { type CardSource, foldCard, statedLicence } from "../fold/model-card.ts";
-import { elementsPerRow, type FoldedTensor, type FoldPlan, type FoldPlanOptions, planFold } from "../fold/plan.ts";
+import { type FoldedTensor, type FoldPlan, type FoldPlanOptions, planFold } from "../fold/plan.ts";
 import type { Adapter } from "../peft/adapter.ts";
 import type { Json } from "../peft/format.ts";
 import { pythonJson } from "../peft/python-json.ts";
@@ -137,7 +137,7 @@ function* tilesOf(plan: FoldPlan, order: readonly string[], tileBytes: number): 
 /** Bytes of a tile: whole rows, in the multiples that its methods work on. */
 function tileStep(tensor: FoldedTensor, tileBytes: number, size: number): number {
   if (!Number.isFinite(tensor.rowMultiple)) return size;
-  const unit = byteLengthOf(tensor.dtype, elementsPerRow(tensor)) * tensor.rowMultiple;
+  const unit = byteLengthOf(tensor.dtype, tensor.rowLength) * tensor.rowMultiple;
   return Math.max(1, Math.floor(tileBytes / unit)) * unit;
 }
 

@@ -4,6 +4,7 @@ import type { AdapterMethod } from "../define.ts";
 import type { LayerKind } from "../layer.ts";
 import type { AdapterConfig } from "./config.ts";
 import type { Targets } from "./targets.ts";
+import type { WrappedParameters } from "./wrapped.ts";
 
 /** A part of a stored tensor: how a parameter of one expert is cut out of what all experts share. */
 export interface ParamPart {
@@ -41,6 +42,8 @@ export interface Adapter {
    * found in the base.
    */
   readonly implied?: { optionsOf(path: string): OptionValues<OptionSpecs> };
+  /** Adapted parameters that are no module's weight: those of `target_parameters`. */
+  readonly wrapped?: WrappedParameters;
   /** Tensors of no module, by what follows `base_model.` in their keys. */
   readonly shared: ReadonlyMap<string, TensorInfo>;
   /** Tensors that replace the base's (modules_to_save, biases, saved embeddings): path of the tensor → the file's. */

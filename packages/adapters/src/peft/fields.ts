@@ -46,7 +46,7 @@ export const loraFields: Readonly<Record<string, ConfigField>> = {
   qalora_group_size: note(16),
   r: option(8),
   rank_pattern: option({}),
-  target_parameters: unsupported(null, "LoRA on parameters (target_parameters)"),
+  target_parameters: target(null),
   trainable_token_indices: option(null),
   use_bdlora: option(null),
   use_dora: option(false),

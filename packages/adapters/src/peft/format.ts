@@ -60,6 +60,8 @@ export interface PeftFormat<S extends OptionSpecs = OptionSpecs, P extends strin
   readTargets?(config: PeftConfig): PeftConfig;
   /** Methods whose tensors may stand in the same file; their modules need not be targets. */
   readonly companions?: readonly AdapterMethod[];
+  /** Whether the type adapts single parameters of modules too (`target_parameters`). */
+  readonly singleParameters?: boolean;
   /** Shape in the file, where it is not the parameter's own. Same elements in the same order. */
   fileShape?(param: P, layer: LayerShape, options: OptionValues<S>): readonly number[] | undefined;
   /** Values of `bias` that store the biases of adapted modules only. */

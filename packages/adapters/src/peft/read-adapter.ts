@@ -14,6 +14,7 @@ import type { AdaptedModule, Adapter } from "./adapter.ts";
 import { type AdapterConfig, checkAdapterConfig } from "./config.ts";
 import type { KeySuffix, PeftConfig } from "./format.ts";
 import { readPatterns, readTargets, type Targets } from "./targets.ts";
+import { createWrapperDrafts, isTargetParameter, readTargetParameters } from "./wrapped.ts";
 
 /** In front of every key of an adapter's file. */
 export const keyPrefix = "base_model.model.";
@@ -104,7 +105,15 @@ function describeAdapter(config: AdapterConfig, file: string, checkpoint: Checkp
   const { method, values } = config;
   const format = method.files;
   const targetFields = format.readTargets === undefined ? values : { ...values, ...format.readTargets(values) };
-  const targets = readTargets(targetFields, file, format.biasOfAdapted, format.readTargets !== undefined);
+  const parameters = readTargetParameters(values, method, file);
+  const targets = readTargets(
+    targetFields,
+    file,
+    format.biasOfAdapted,
+    format.readTargets !== undefined,
+    parameters !== undefined,
+  );
+  const wrappers = createWrapperDrafts(targets.isTarget);
   const drafts = new Map<string, Draft>();
   const replacements = new Map<string, TensorInfo>();
   const shared = new Map<string, TensorInfo>();
@@ -119,6 +128,10 @@ function describeAdapter(config: AdapterConfig, file: string, checkpoint: Checkp
     }
     if (!key.startsWith(keyPrefix)) throw unknownKey(info, config, targets, undefined);
     const path = key.slice(keyPrefix.length);
+    if (parameters !== undefined && wrappers.take(path, info)) {
+      if (!isFloat(info.dtype)) throw wrongDType(info);
+      continue;
+    }
     const part = paramOf(path, method);
     if (part !== undefined) {
       if (part.method === method && !targets.isTarget(part.module)) throw untargeted(info, part.module, targets, file);
@@ -147,7 +160,18 @@ function describeAdapter(config: AdapterConfig, file: string, checkpoint: Checkp
     modules.set(path, { path, method: own, kind, options: read(path), params });
   }
   const implied = format.modules === "targets";
-  if (modules.size === 0 && replacements.size === 0 && !(implied && shared.size > 0)) {
+  const wrapped = wrappers.finish(file);
+  if (parameters !== undefined && wrapped.size === 0) {
+    throw new LoomweightError({
+      code: "MISSING_TENSOR",
+      problem: "the file holds no factors of the parameters that target_parameters names",
+      file: location,
+      option: "target_parameters",
+      expected: `lora_A and lora_B of the module that holds ${parameters.slice(0, 4).join(", ")}`,
+      fix: "The configuration and the weights belong to different adapters, or one of them was edited.",
+    });
+  }
+  if (modules.size + wrapped.size + replacements.size === 0 && !(implied && shared.size > 0)) {
     throw new LoomweightError({
       code: "EMPTY_ADAPTER",
       problem: "the adapter's file holds no tensors",
@@ -168,6 +192,15 @@ function describeAdapter(config: AdapterConfig, file: string, checkpoint: Checkp
     targets,
     modules,
     implied: implied ? { optionsOf: optionsOf.get(method) as (path: string) => OptionValues<OptionSpecs> } : undefined,
+    wrapped:
+      parameters === undefined
+        ? undefined
+        : {
+            entries: parameters,
+            isTarget: (name) => isTargetParameter(parameters, name),
+            modules: wrapped,
+            optionsOf: optionsOf.get(method) as (path: string) => OptionValues<OptionSpecs>,
+          },
     shared,
     replacements,
     ignored,

@@ -25,13 +25,14 @@ const headsOfTasks: Readonly<Record<string, readonly string[]>> = {
 
 /**
  * Reads the target fields of a checked configuration. `fileDecides`: without target_modules every module of which the
- * file holds tensors is a target. Throws `INVALID_OPTION` and what patterns throw.
+ * file holds tensors is a target. `mayBeNone`: an adapter of single parameters may select no module. Throws `INVALID_OPTION` and what patterns throw.
  */
 export function readTargets(
   config: PeftConfig,
   file: string,
   biasOfAdapted: readonly string[],
   fileDecides = false,
+  mayBeNone = false,
 ): Targets {
   const targets = names(config.target_modules, "target_modules", file, true);
   const excluded = names(config.exclude_modules, "exclude_modules", file, true);
@@ -44,7 +45,7 @@ export function readTargets(
   const layers = layerIndexes(config.layers_to_transform, file);
   const layerNames = names(config.layers_pattern, "layers_pattern", file, true);
   const open = fileDecides && targets === undefined;
-  if (!open && (targets === undefined || targets.length === 0)) {
+  if (!open && !mayBeNone && (targets === undefined || targets.length === 0)) {
     throw new LoomweightError({
       code: "MISSING_OPTION",
       problem: "the adapter does not say which modules it adapts",
@@ -66,7 +67,7 @@ export function readTargets(
       fix: "List the modules by name.",
     });
   }
-  const targeted = targets === undefined ? () => true : matcher(targets, "target_modules", file);
+  const targeted = targets === undefined ? () => !mayBeNone : matcher(targets, "target_modules", file);
   const refused = matcher(excluded ?? [], "exclude_modules", file);
   const inLayer = layerMatcher(layers, layerNames);
   return {

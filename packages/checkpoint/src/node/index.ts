@@ -1,3 +1,4 @@
+export { type AbandonOptions, abandonOutput } from "./abandon-output.ts";
 export { fileSource } from "./file-source.ts";
 export { folderFileSet } from "./folder.ts";
 export type { JournalFacts } from "./journal.ts";
@@ -11,6 +12,7 @@ export {
   withOutputFolder,
 } from "./output-folder.ts";
 export { type SaveSafetensorsOptions, saveSafetensors } from "./save.ts";
+export { digest, type SourceFiles, sourceFacts } from "./source-facts.ts";
 export {
   createTensorWriter,
   type FileTensorWriter,

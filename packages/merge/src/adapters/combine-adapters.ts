@@ -10,6 +10,7 @@ import {
   type NewModule,
   newAdapterFiles,
   type PeftConfig,
+  requireNoWrapped,
 } from "@loomweight/adapters";
 import type { TensorInfo } from "@loomweight/checkpoint";
 import {
@@ -60,7 +61,10 @@ export async function combineAdapters(
   if (adapters.length === 0) {
     throw new LoomweightError({ code: "INVALID_OPTION", problem: "no adapters to combine", option: "adapters" });
   }
-  for (const { adapter } of adapters) requireLora(adapter);
+  for (const { adapter } of adapters) {
+    requireLora(adapter);
+    requireNoWrapped(adapter, "combined with others");
+  }
   const paths = [...new Set(adapters.flatMap(({ adapter }) => [...adapter.modules.keys()]))];
   const biased = adapters.some(({ adapter }) => adapter.config.values.lora_bias === true);
   const modules = new Map<string, NewModule>();

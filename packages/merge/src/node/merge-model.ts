@@ -1,7 +1,6 @@
 import type { OutputFolder } from "@loomweight/checkpoint";
 import { planSafetensors } from "@loomweight/checkpoint";
-import { createOutputFolder, type FileOutputFolder } from "@loomweight/checkpoint/node";
-import { LoomweightError } from "@loomweight/tensor";
+import { abandonOutput, createOutputFolder } from "@loomweight/checkpoint/node";
 import { writeCompanions } from "../companions.ts";
 import type { AnyMergeMethod } from "../define.ts";
 import type { MergeProgress } from "../execute.ts";
@@ -112,7 +111,7 @@ export async function mergeModel(
       await writeCard(folder, merge, typeof recipe === "string" ? String(inputs.recipe) : recipeYaml(recipe), tool);
       await folder.commit();
     } catch (error) {
-      throw await abandonOutput(folder, error, plan.tensors.length, options);
+      throw await abandonOutput(folder, error, { ...options, tensorsTotal: plan.tensors.length });
     }
     return {
       outPath,
@@ -126,30 +125,6 @@ export async function mergeModel(
       warnings: [...plan.warnings, ...run.warnings],
     };
   });
-}
-
-/** Faults of the machine rather than of the input: what is finished is worth keeping. */
-const passingFaults = new Set(["DISK_FULL", "READ_FAILED", "WRITE_FAILED", "TOO_MANY_FILES", "WORKER_FAILED"]);
-
-/** Keeps or discards what is finished, by what happened; gives the error to throw. */
-async function abandonOutput(
-  folder: FileOutputFolder,
-  error: unknown,
-  tensorsTotal: number,
-  { signal, onSuspend }: MergeModelOptions,
-): Promise<unknown> {
-  const passing = error instanceof LoomweightError && passingFaults.has(error.code);
-  if (!passing && signal?.aborted !== true) {
-    await folder.discard();
-    return error;
-  }
-  const tensorsDone = await folder.suspend();
-  if (tensorsDone === 0) return error;
-  onSuspend?.({ tensorsDone, tensorsTotal });
-  if (!passing) return error;
-  const { details } = error;
-  const advice = `${tensorsDone} of ${tensorsTotal} tensors are finished and kept: then continue with --resume (resume: true).`;
-  return new LoomweightError({ ...details, fix: details.fix === undefined ? advice : `${details.fix} ${advice}` });
 }
 
 /**

@@ -1,5 +1,6 @@
 import { readFile, stat } from "node:fs/promises";
 import type { Checkpoint } from "@loomweight/checkpoint";
+import { sourceFacts } from "@loomweight/checkpoint/node";
 import { LoomweightError } from "@loomweight/tensor";
 import type { AnyMergeMethod } from "../define.ts";
 import type { ModelAdapter } from "../model-adapter.ts";
@@ -10,7 +11,6 @@ import { planModels } from "../plan-models.ts";
 import { parseRecipeDocuments } from "../recipe/documents.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import { type OpenReference, openReference, openReferenceAdapter } from "./open-reference.ts";
-import { sourceFacts } from "./source-facts.ts";
 
 /** What a merge is made from, as a caller and every worker opens it for itself. Plain data but for the methods. */
 export interface MergeInputs {

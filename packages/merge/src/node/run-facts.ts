@@ -1,10 +1,9 @@
 import { createRequire } from "node:module";
 import type { SafetensorsPlan } from "@loomweight/checkpoint";
-import type { JournalFacts } from "@loomweight/checkpoint/node";
+import { digest, type JournalFacts } from "@loomweight/checkpoint/node";
 import type { AnyMergeMethod } from "../define.ts";
 import { mergeMethods } from "../method-list.ts";
 import type { OpenMerge } from "./open-merge.ts";
-import { digest } from "./source-facts.ts";
 
 /** Everything that decides the bytes of a merge, by name: a run is continued only by one with the same facts. */
 export function runFacts(

@@ -85,6 +85,7 @@ export async function slotValues(
 }
 
 function refuseUnfit(slots: AdapterSlots, adapter: Adapter): void {
+  if (adapter.wrapped !== undefined) throw unfit(adapter, "single parameters of modules (target_parameters)");
   const { method, replacements, modules } = adapter;
   if (method.name !== "lora" && method.name !== "dora") throw unfit(adapter, `the method ${method.name}`);
   const [replaced] = replacements.keys();

@@ -1,15 +1,18 @@
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
-import type { ModelAdapter } from "../model-adapter.ts";
-import type { OpenReference } from "./open-reference.ts";
+import type { Checkpoint } from "../checkpoint.ts";
+
+/** Weights that an output is made from, and the paths of the files they come from. */
+export interface SourceFiles {
+  readonly files: readonly string[];
+  readonly checkpoint: Pick<Checkpoint, "tensors">;
+}
 
 /**
- * What tells whether the files of models and adapters are the ones that were seen before: size, modification time, and a digest of
- * what the headers say, by path. No data is read.
+ * What tells whether the files of models and adapters are the ones that were seen before: size, modification time, and
+ * a digest of what the headers say, by path. No data is read.
  */
-export async function sourceFacts(
-  ...sources: readonly Iterable<Pick<OpenReference | ModelAdapter, "files" | "checkpoint">>[]
-): Promise<Record<string, string>> {
+export async function sourceFacts(...sources: readonly Iterable<SourceFiles>[]): Promise<Record<string, string>> {
   const facts: Record<string, string> = {};
   for (const { files, checkpoint } of sources.flatMap((each) => [...each])) {
     const header = digest([...checkpoint.tensors.values()]);
