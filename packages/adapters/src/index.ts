@@ -67,9 +67,30 @@ export {
   planFold,
 } from "./fold/plan.ts";
 export { type CordaOptions, corda } from "./initialise/corda.ts";
-export { type EvaOptions, type EvaStart, eva, evaCount } from "./initialise/eva.ts";
+export {
+  type EvaLayers,
+  type EvaMetric,
+  type EvaOptions,
+  type EvaStart,
+  eva,
+  evaCount,
+  evaMetrics,
+  evaOptions,
+} from "./initialise/eva.ts";
+export {
+  type EvaDirections,
+  type EvaDirectionsOptions,
+  type EvaLayer,
+  evaDirections,
+} from "./initialise/eva-directions.ts";
 export { type LoraGaOptions, loraGa } from "./initialise/lora-ga.ts";
-export { type IncrementalPca, incrementalPca, type PrincipalDirections } from "./initialise/principal-directions.ts";
+export {
+  type IncrementalPca,
+  type IncrementalPcaOptions,
+  incrementalPca,
+  type PrincipalDirections,
+} from "./initialise/principal-directions.ts";
+export { distributeRanks, type RankedLayer } from "./initialise/rank-distribution.ts";
 export type { StartFromBase } from "./initialise/start-from-base.ts";
 export { type LayerKind, type LayerShape, layerOf } from "./layer.ts";
 export { type LowRankOptions, lowRankScale } from "./maths/low-rank.ts";

@@ -24,9 +24,13 @@ test("the public names are these", () => {
     "defineAdapter",
     "defineBlockAdapter",
     "dimSize",
+    "distributeRanks",
     "elbow",
     "eva",
     "evaCount",
+    "evaDirections",
+    "evaMetrics",
+    "evaOptions",
     "factoredSquares",
     "foldAdapters",
     "foldedCheckpoint",
@@ -60,6 +64,8 @@ test("the public names are these", () => {
     "findLayers",
     "linearTargets",
     "readBlockAdapter",
+    "targetLayers",
+    "weightTensor",
   ]);
   expect(Object.keys(node).sort()).toEqual(["foldModel", "openAdapterFolder", "openFoldedFolders"]);
 });

@@ -1,6 +1,18 @@
 import type { ImportedModel, Value } from "@loomweight/graph";
 import { type DType, full, LoomweightError, type Tensor, zeros } from "@loomweight/tensor";
 
+/** What the batch has for the model, and what follows from the shape of its ids. */
+export function modelInputs(
+  imported: ImportedModel,
+  batch: Readonly<Record<string, Value>>,
+): Readonly<Record<string, Value>> {
+  const given: Record<string, Value> = {};
+  for (const { name } of imported.inputs) if (batch[name] !== undefined) given[name] = batch[name];
+  const ids = given.input_ids;
+  const [rows, columns] = ids === undefined ? [0, 0] : (ids.shape as [number, number]);
+  return { ...given, ...otherInputs(imported, given, [rows, columns]) };
+}
+
 /**
  * The inputs of a decoder that a training step does not feed: an empty cache, positions 0, 1, …, a mask of ones.
  * `rows` × `columns` is the shape of the token ids. Throws `UNSUPPORTED_INPUT` for an input it does not know.

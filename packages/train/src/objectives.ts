@@ -1,5 +1,6 @@
 import { slice, type Value } from "@loomweight/graph";
 import { accuracy, crossEntropy } from "@loomweight/graph/nn";
+import type { LossParts } from "@loomweight/graph/training";
 import { LoomweightError, unknownName } from "@loomweight/tensor";
 
 /**
@@ -9,6 +10,42 @@ import { LoomweightError, unknownName } from "@loomweight/tensor";
  */
 export type Objective = "next-token" | "tokens" | "classes";
 export const objectives: readonly Objective[] = ["next-token", "tokens", "classes"];
+
+/** Outputs of the model and the batch → what is lowered. */
+export type AdapterLoss = (
+  outputs: Readonly<Record<string, Value>>,
+  batch: Readonly<Record<string, Value>>,
+) => Value | LossParts;
+
+/** The loss of a batch by an objective's name, on an output of the model, or by a function. Throws `UNKNOWN_OUTPUT`, `INVALID_BATCH`. */
+export function batchLoss(
+  objective: Objective | AdapterLoss,
+  output: string,
+  outputs: Readonly<Record<string, Value>>,
+  batch: Readonly<Record<string, Value>>,
+): LossParts {
+  if (typeof objective === "function") {
+    const made = objective(outputs, batch);
+    return "loss" in made ? made : { loss: made };
+  }
+  if (outputs[output] === undefined) {
+    throw new LoomweightError({
+      code: "UNKNOWN_OUTPUT",
+      problem: `the model has no output "${output}"`,
+      option: "output",
+      expected: Object.keys(outputs).slice(0, 8).join(", "),
+    });
+  }
+  if (batch.labels === undefined) {
+    throw new LoomweightError({
+      code: "INVALID_BATCH",
+      problem: "the batch has no labels",
+      expected: '"labels" beside the inputs of the model',
+      found: Object.keys(batch).join(", "),
+    });
+  }
+  return objectiveLoss(objective, outputs[output], batch.labels);
+}
 
 /** The loss of a batch, and what is watched beside it. Throws `UNKNOWN_OPTION`, `INVALID_BATCH`. */
 export function objectiveLoss(

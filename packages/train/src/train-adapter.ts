@@ -25,14 +25,8 @@ import { adamw, groups } from "@loomweight/optim";
 import { LoomweightError, type Tensor } from "@loomweight/tensor";
 import { blockCheckpoints } from "./blocks.ts";
 import { type Evaluations, rememberingEvaluations, savedEvaluations } from "./evaluations.ts";
-import { otherInputs } from "./inputs.ts";
-import { type Objective, objectiveLoss } from "./objectives.ts";
-
-/** Outputs of the model and the batch → what is lowered. */
-export type AdapterLoss = (
-  outputs: Readonly<Record<string, Value>>,
-  batch: Readonly<Record<string, Value>>,
-) => Value | LossParts;
+import { modelInputs } from "./inputs.ts";
+import { type AdapterLoss, batchLoss, type Objective } from "./objectives.ts";
 
 export interface TrainAdapterOptions extends AttachOptions {
   readonly runtime: Runtime;
@@ -120,11 +114,7 @@ export async function trainAdapter(options: TrainAdapterOptions): Promise<Adapte
       random,
       change: random === undefined ? undefined : checkpoints?.change(),
     });
-    if (typeof objective === "function") {
-      const made = objective(outputs, batch);
-      return "loss" in made ? made : { loss: made };
-    }
-    return objectiveLoss(objective, outputNamed(outputs, output), labelsOf(batch));
+    return batchLoss(objective, output, outputs, batch);
   };
   const { resume, evaluations } = await savedEvaluations(options.resume);
   const training = await train({
@@ -225,33 +215,4 @@ function withLoraPlus(optimizer: Optimizer, ratio: number | undefined): Optimize
     });
   }
   return groups([{ parameters: "*.B", optimizer, learningRateScale: ratio }], optimizer);
-}
-
-/** What the batch has for the model, and what follows from the shape of its ids. */
-function modelInputs(imported: ImportedModel, batch: Readonly<Record<string, Value>>): Record<string, Value> {
-  const given: Record<string, Value> = {};
-  for (const { name } of imported.inputs) if (batch[name] !== undefined) given[name] = batch[name];
-  const ids = given.input_ids;
-  const [rows, columns] = ids === undefined ? [0, 0] : (ids.shape as [number, number]);
-  return { ...given, ...otherInputs(imported, given, [rows, columns]) };
-}
-
-function outputNamed(outputs: Readonly<Record<string, Value>>, name: string): Value {
-  if (outputs[name] !== undefined) return outputs[name];
-  throw new LoomweightError({
-    code: "UNKNOWN_OUTPUT",
-    problem: `the model has no output "${name}"`,
-    option: "output",
-    expected: Object.keys(outputs).slice(0, 8).join(", "),
-  });
-}
-
-function labelsOf(batch: Readonly<Record<string, Value>>): Value {
-  if (batch.labels !== undefined) return batch.labels;
-  throw new LoomweightError({
-    code: "INVALID_BATCH",
-    problem: "the batch has no labels",
-    expected: '"labels" beside the inputs of the model',
-    found: Object.keys(batch).join(", "),
-  });
 }

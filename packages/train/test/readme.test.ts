@@ -23,6 +23,9 @@ afterAll(() => {
 test("the public names are these", () => {
   expect(Object.keys(main).sort()).toEqual([
     "blockCheckpoints",
+    "cordaStart",
+    "evaStart",
+    "loraGaStart",
     "objectiveLoss",
     "objectives",
     "otherInputs",

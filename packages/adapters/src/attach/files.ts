@@ -1,8 +1,8 @@
-import { contiguousData, fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
+import { contiguousData, fromData, LoomweightError, parseOptions, type Tensor } from "@loomweight/tensor";
 import type { PeftConfig } from "../peft/format.ts";
 import { type NewModule, newAdapterFiles } from "../peft/new-adapter.ts";
 import type { AdapterFiles } from "../peft/write-adapter.ts";
-import type { Attachment } from "./attach.ts";
+import type { AttachedAdapter, Attachment } from "./attach.ts";
 import { adapterNamed } from "./choose.ts";
 import { turned } from "./saved.ts";
 
@@ -32,9 +32,17 @@ export function attachedFiles(attachment: Attachment, options: AttachedFilesOpti
     });
   };
   const modules = new Map<string, NewModule>();
+  const { converted } = adapter.method.files;
+  const conversion = converted?.isNeeded(adapter.options) ? converted : undefined;
   for (const { path, layer, names, files } of adapter.modules.values()) {
-    const params = Object.fromEntries(files.map((param) => [param, tensorNamed(names[param])]));
-    modules.set(`${prefix}${path}`, { layer, params, options: adapter.ownOptions(path) });
+    const own = adapter.ownOptions(path);
+    const named = (which: readonly string[]) =>
+      Object.fromEntries(which.map((param) => [param, tensorNamed(names[param])]));
+    modules.set(`${prefix}${path}`, {
+      layer,
+      params: conversion?.params(named(Object.keys(names))) ?? named(files),
+      options: conversion?.options(whole(adapter, own)) ?? own,
+    });
   }
   const replacements = new Map<string, Tensor>();
   for (const { path, name, transposed, adapter: owner } of attachment.saved) {
@@ -48,7 +56,7 @@ export function attachedFiles(attachment: Attachment, options: AttachedFilesOpti
   const dropout = Object.keys(adapter.method.files.fields).find((field) => field.endsWith("_dropout"));
   return newAdapterFiles({
     method: adapter.method,
-    options: adapter.options,
+    options: conversion?.options(whole(adapter, {})) ?? adapter.options,
     modules,
     replacements,
     shared: new Map(Object.entries(adapter.shared).map(([key, name]) => [key, tensorNamed(name)])),
@@ -61,6 +69,11 @@ export function attachedFiles(attachment: Attachment, options: AttachedFilesOpti
       ...options.config,
     },
   });
+}
+
+/** Every option of an adapter's module. */
+function whole({ method, options }: AttachedAdapter, own: Readonly<Record<string, unknown>>) {
+  return parseOptions(method.options, { ...options, ...own }, method.name) as Readonly<Record<string, unknown>>;
 }
 
 function packed(tensor: Tensor): Tensor {

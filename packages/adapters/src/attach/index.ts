@@ -20,3 +20,5 @@ export {
 export { type AttachedFilesOptions, attachedFiles } from "./files.ts";
 export { findLayers, type LayerForm, type LayerSite } from "./layers.ts";
 export type { AdapterSpec } from "./spec.ts";
+export { type TargetLayer, targetLayers } from "./target-layers.ts";
+export { weightTensor } from "./weight-tensor.ts";

@@ -31,6 +31,8 @@ export interface AdapterSpec {
   readonly taskType?: string;
   /** Which biases of the model are trained too; default "none". "adapted": those of adapted modules. */
   readonly bias?: "none" | "all" | "adapted";
+  /** Further fields of adapter_config.json that say how the adapter came about: { eva_config: … }. */
+  readonly config?: PeftConfig;
 }
 
 /** A fresh adapter or one of PEFT's files, as attaching sees it. */
@@ -70,6 +72,7 @@ export function prepareSpec(spec: AdapterSpec, allLinear: AllLinear): PreparedAd
     throw outOfRange("bias", bias, "none or all: the files of this method have no place for other biases");
   }
   const selection: PeftConfig = {
+    ...spec.config,
     target_modules: (targets === "all-linear" ? allLinear() : targets) as Json,
     exclude_modules: (spec.exclude ?? null) as Json,
     layers_to_transform: (spec.layers ?? null) as Json,

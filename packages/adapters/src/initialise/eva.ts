@@ -1,5 +1,6 @@
 import {
   boolean,
+  choice,
   contiguousData,
   fromData,
   integer,
@@ -10,6 +11,11 @@ import {
   type Tensor,
 } from "@loomweight/tensor";
 import type { PrincipalDirections } from "./principal-directions.ts";
+import { distributeRanks, type RankedLayer } from "./rank-distribution.ts";
+
+/** What ranks are dealt out by. */
+export const evaMetrics = ["ratio", "raw", "sum", "max"] as const;
+export type EvaMetric = (typeof evaMetrics)[number];
 
 const options = {
   rank: integer(8, "mean rank of the layers", { min: 1 }),
@@ -17,9 +23,24 @@ const options = {
   rho: positive(2, "a layer's rank is at most rho · rank; at least 1"),
   adjustScaling: boolean(true, "alpha follows the rank, so that every layer's update is scaled alike"),
   whiten: boolean(false, "divide each direction by the root of its singular value"),
+  scaleBySingularValues: boolean(false, "multiply each direction by its singular value over the layer's largest"),
+  metric: choice(
+    evaMetrics,
+    "ratio",
+    "ratio: share of the layer's variance; raw: the variance; sum, max: over the sum or the largest of those looked at",
+  ),
 };
 /** Options of `eva`, checked. */
 export type EvaOptions = OptionValues<typeof options>;
+
+/** Layers of which `eva` knows more than their directions. */
+export interface EvaLayers {
+  /** Ranks of single layers, where they differ from the mean. */
+  readonly ranks?: ReadonlyMap<string, number>;
+  readonly alphas?: ReadonlyMap<string, number>;
+  /** Layer → the one whose inputs it has too; default: layers of equal directions belong to the first of them. */
+  readonly owners?: ReadonlyMap<string, string>;
+}
 
 /** How each layer's LoRA starts. */
 export interface EvaStart {
@@ -48,82 +69,114 @@ export function evaCount({ rank, rho }: { readonly rank: number; readonly rho: n
  * `evaCount` principal directions [k, in] of each layer, in the order of the model; layers with equal directions (q, k
  * and v read one input) count as a group, whose first layer keeps the largest rank. Throws `INVALID_OPTION`,
  * `MISSING_DATA` where a layer has fewer directions.
- * Source: Paischer et al. 2024, arXiv:2410.07170, as PEFT computes it.
- * Differs: an exact decomposition instead of a randomised one; ties go to the earlier layer; one pass over the data that
- * is given, where PEFT repeats it until the directions stand still.
+ * Source: Paischer et al. 2024, arXiv:2410.07170, as PEFT computes it; the other metrics and scaling by singular values
+ * as in the authors' code. Differs: an exact decomposition instead of a randomised one; ties go to the earlier layer.
+ * `evaDirections` finds the directions of batches of inputs and says when there were enough.
  */
-export function eva(directions: ReadonlyMap<string, PrincipalDirections>, given: Partial<EvaOptions> = {}): EvaStart {
-  const { rank, alpha, rho, adjustScaling, whiten } = parseOptions(options, given, "eva");
-  if (rho < 1) {
-    throw new LoomweightError({
-      code: "INVALID_OPTION",
-      problem: "eva needs as many directions as there are ranks",
-      option: "eva.rho",
-      expected: "at least 1",
-      found: String(rho),
-    });
+export function eva(
+  directions: ReadonlyMap<string, PrincipalDirections>,
+  given: Partial<EvaOptions> = {},
+  known: EvaLayers = {},
+): EvaStart {
+  const checked = evaOptions(given);
+  const { rank, alpha, rho, adjustScaling, metric } = checked;
+  const rankOf = (path: string) => known.ranks?.get(path) ?? rank;
+  const ranked: RankedLayer[] = [];
+  let budget = 0;
+  const owners = known.owners ?? ownersOf(directions);
+  for (const [path, own] of directions) {
+    const count = evaCount({ rank: rankOf(path), rho });
+    if (own.ratios.length < count) throw tooFew(path, count, own.ratios.length);
+    budget += rankOf(path);
+    ranked.push({ path, shares: evaShares(own, metric, count), owner: owners.get(path) });
   }
-  const most = evaCount({ rank, rho });
-  const ranks = distributedRanks(directions, most, rank * directions.size);
   const layers = new Map<string, { A: Tensor<"float64">; rank: number; alpha: number }>();
   const rankPattern: Record<string, number> = {};
   const alphaPattern: Record<string, number> = {};
   const removed: string[] = [];
-  for (const [path, own] of ranks) {
+  for (const [path, own] of distributeRanks(ranked, budget)) {
     if (own === 0) {
       removed.push(path);
       continue;
     }
-    const ownAlpha = adjustScaling ? (alpha * own) / rank : alpha;
+    const usual = known.alphas?.get(path) ?? alpha;
+    const ownAlpha = adjustScaling ? (usual * own) / rankOf(path) : usual;
     if (own !== rank) rankPattern[path] = own;
     if (ownAlpha !== alpha) alphaPattern[path] = ownAlpha;
-    const A = leading(directions.get(path) as PrincipalDirections, own, whiten);
+    const A = leading(directions.get(path) as PrincipalDirections, own, checked);
     layers.set(path, { A, rank: own, alpha: ownAlpha });
   }
   return { layers, rankPattern, alphaPattern, removed };
 }
 
-/** Rank of each layer: the `budget` largest shares of variance, counted by layer. */
-function distributedRanks(
-  directions: ReadonlyMap<string, PrincipalDirections>,
-  most: number,
-  budget: number,
-): Map<string, number> {
-  const pool: { path: string; ratio: number }[] = [];
-  for (const [path, { ratios }] of directions) {
-    if (ratios.length < most) {
-      throw new LoomweightError({
-        code: "MISSING_DATA",
-        problem: "eva has too few directions of a layer's inputs",
-        node: path,
-        expected: `${most} directions (rho · rank)`,
-        found: String(ratios.length),
-        fix: "Give larger batches of inputs, or a smaller rank or rho.",
-      });
-    }
-    for (const ratio of ratios.subarray(0, most)) pool.push({ path, ratio });
+/** Checks options. Throws `UNKNOWN_OPTION`, `INVALID_OPTION`. */
+export function evaOptions(given: Partial<EvaOptions>): EvaOptions {
+  const checked = parseOptions(options, given, "eva");
+  if (checked.rho < 1) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: "eva needs as many directions as there are ranks",
+      option: "eva.rho",
+      expected: "at least 1",
+      found: String(checked.rho),
+    });
   }
-  pool.sort((a, b) => b.ratio - a.ratio); // stable: ties keep the layers' order
-  const ranks = new Map([...directions.keys()].map((path) => [path, 0]));
-  for (const { path } of pool.slice(0, budget)) ranks.set(path, (ranks.get(path) as number) + 1);
-  const owners: string[] = [];
-  for (const [path, own] of directions) {
-    const owner = owners.find((other) => sameRows(directions.get(other)?.components as Tensor, own.components));
-    if (owner === undefined) {
-      owners.push(path);
-      continue;
-    }
-    const [first, second] = [ranks.get(owner) as number, ranks.get(path) as number];
-    ranks.set(owner, Math.max(first, second));
-    ranks.set(path, Math.min(first, second));
+  if (checked.whiten && checked.scaleBySingularValues) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: "eva divides by singular values or multiplies by them",
+      option: "eva.scaleBySingularValues",
+      expected: "one of whiten and scaleBySingularValues",
+      found: "both",
+    });
   }
-  return ranks;
+  return checked;
 }
 
-function leading({ components, singularValues }: PrincipalDirections, rank: number, whiten: boolean) {
+/** What the first `count` directions of a layer are worth. */
+export function evaShares({ ratios, variances }: PrincipalDirections, metric: EvaMetric, count: number): Float64Array {
+  const looked = variances.subarray(0, count);
+  switch (metric) {
+    case "ratio":
+      return ratios.subarray(0, count);
+    case "raw":
+      return looked;
+    case "sum":
+      return over(
+        looked,
+        looked.reduce((sum, value) => sum + value, 0),
+      );
+    case "max":
+      return over(looked, looked[0]);
+  }
+}
+
+function over(values: Float64Array, divisor: number): Float64Array {
+  return divisor > 0 ? values.map((value) => value / divisor) : values;
+}
+
+/** Layers with the same directions → the first of them. */
+function ownersOf(directions: ReadonlyMap<string, PrincipalDirections>): Map<string, string> {
+  const owners = new Map<string, string>();
+  for (const [path, own] of directions) {
+    const first = [...owners.values()].find((other) =>
+      sameRows(directions.get(other)?.components as Tensor, own.components),
+    );
+    owners.set(path, first ?? path);
+  }
+  return owners;
+}
+
+function leading(
+  { components, singularValues }: PrincipalDirections,
+  rank: number,
+  { whiten, scaleBySingularValues }: EvaOptions,
+) {
   const width = components.shape[1];
   const rows = (contiguousData(components) as Float64Array).slice(0, rank * width);
+  const sizeOf = (row: number) => singularValues[row] / singularValues[0];
   if (whiten) for (let i = 0; i < rows.length; i++) rows[i] /= Math.sqrt(singularValues[Math.floor(i / width)]);
+  if (scaleBySingularValues) for (let i = 0; i < rows.length; i++) rows[i] *= sizeOf(Math.floor(i / width));
   return fromData("float64", rows, [rank, width]) as Tensor<"float64">;
 }
 
@@ -132,4 +185,15 @@ function sameRows(a: Tensor, b: Tensor): boolean {
   if (a.shape[0] !== b.shape[0] || a.shape[1] !== b.shape[1]) return false;
   const [x, y] = [contiguousData(a) as Float64Array, contiguousData(b) as Float64Array];
   return x.every((value, i) => value === y[i]);
+}
+
+function tooFew(path: string, expected: number, found: number): LoomweightError {
+  return new LoomweightError({
+    code: "MISSING_DATA",
+    problem: "eva has too few directions of a layer's inputs",
+    node: path,
+    expected: `${expected} directions (rho · rank)`,
+    found: String(found),
+    fix: "Give larger batches of inputs, or a smaller rank or rho.",
+  });
 }

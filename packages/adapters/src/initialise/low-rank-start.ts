@@ -8,6 +8,15 @@ import { type LowRankOptions, lowRankInit, lowRankScale } from "../maths/low-ran
 /** How LoRA's factors start. `pissa` and `olora` take their product out of the base weight. */
 export const lowRankStarts = ["uniform", "gaussian", "orthogonal", "mica", "eva", "pissa", "olora"] as const;
 export type LowRankStart = (typeof lowRankStarts)[number];
+/** Those with B A = 0, which leave the base weight as it is. */
+export const plainStarts = ["uniform", "gaussian", "orthogonal", "mica", "eva"] as const;
+export type PlainStart = (typeof plainStarts)[number];
+/**
+ * What a fresh LoRA can start from beside: `given`: the factors are the statistics A [rank, in] and B [out, rank], and
+ * their product is taken out of the base weight (CorDA, LoRA-GA).
+ */
+export const loraStarts = [...lowRankStarts, "given"] as const;
+export type LoraStart = (typeof loraStarts)[number];
 
 /** A [rank, in] and B [out, rank], float64. */
 export interface Factors {
@@ -24,7 +33,7 @@ export interface Factors {
 export function takenFromBase(
   layer: LayerShape,
   weight: Tensor<"float64">,
-  init: LowRankStart,
+  init: LoraStart,
   options: LowRankOptions,
 ): Factors | undefined {
   if (init !== "pissa" && init !== "olora") return undefined;
@@ -70,11 +79,12 @@ export function takenFromBase(
 
 /**
  * Fresh factors by any of the starts. `mica` and what takes from the base need `weight`; `eva` needs the statistic
- * `components` [at least rank, in]: the leading directions of the layer's inputs after their mean is taken out.
+ * `components` [at least rank, in]: the leading directions of the layer's inputs after their mean is taken out (layers that
+ * are not linear start as usual); `given` the statistics A and B.
  */
 export function startFactors(
   layer: LayerShape,
-  init: LowRankStart,
+  init: LoraStart,
   options: LowRankOptions,
   context: InitContext,
 ): { A: Tensor; B: Tensor } {
@@ -96,7 +106,13 @@ export function startFactors(
       const smallest = slice(u, { starts: [columns - rank], ends: [columns], axes: [1] });
       return { A: zeros([rank, layer.in]), B: cast(smallest as Tensor, "float32") };
     }
+    case "given":
+      return {
+        A: statistic("A", [rank, layer.in], init, context),
+        B: statistic("B", [layer.out, rank], init, context),
+      };
     case "eva": {
+      if (layer.kind === "embedding" || layer.kind === "convolution") return lowRankInit(layer, options, context);
       const components = context.statistics?.components;
       if (components === undefined || components.shape[0] < rank || components.shape[1] !== layer.in) {
         throw new LoomweightError({
@@ -115,6 +131,18 @@ export function startFactors(
       return { A: cast(taken.A, "float32"), B: cast(taken.B, "float32") };
     }
   }
+}
+
+function statistic(name: string, shape: readonly number[], init: string, { statistics }: InitContext): Tensor {
+  const found = statistics?.[name];
+  if (found !== undefined && `${found.shape}` === `${shape}`) return cast(found, "float32");
+  throw new LoomweightError({
+    code: "MISSING_OPTION",
+    problem: `the start "${init}" takes its factors from the layer's statistics, which were not given`,
+    option: `init statistics.${name}`,
+    expected: `[${shape}]`,
+    found: found === undefined ? "nothing" : `[${found.shape}]`,
+  });
 }
 
 /** Random factors with B A = 0: from the even and the odd rows of one orthogonal matrix. The rank is even. */

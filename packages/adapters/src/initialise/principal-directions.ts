@@ -7,6 +7,8 @@ export interface PrincipalDirections {
   readonly components: Tensor<"float64">;
   /** [k], singular values of the centred rows. */
   readonly singularValues: Float64Array;
+  /** [k], variance along each. */
+  readonly variances: Float64Array;
   /** [k], share of the total variance. */
   readonly ratios: Float64Array;
 }
@@ -19,13 +21,22 @@ export interface IncrementalPca {
   directions(): PrincipalDirections;
 }
 
+export interface IncrementalPcaOptions {
+  /** Take the mean out of the rows; without, these are the singular vectors of the rows. Default true. */
+  readonly center?: boolean;
+}
+
 /**
  * Principal component analysis over batches, keeping `count` directions in memory: the directions so far, scaled by their
  * singular values, the new centred rows and the shift of the mean are decomposed together. Exact where `count` is `width`
  * or one batch is all there is. float64. Throws `INVALID_OPTION`, `SHAPE_MISMATCH`, `NOT_FINITE`.
  * Source: Ross et al. 2008, Incremental Learning for Robust Visual Tracking, §3.1.
  */
-export function incrementalPca(width: number, count: number): IncrementalPca {
+export function incrementalPca(
+  width: number,
+  count: number,
+  { center = true }: IncrementalPcaOptions = {},
+): IncrementalPca {
   if (!Number.isInteger(count) || count < 1 || count > width) {
     throw new LoomweightError({
       code: "INVALID_OPTION",
@@ -53,10 +64,10 @@ export function incrementalPca(width: number, count: number): IncrementalPca {
       if (n < count) return false;
       const batch = contiguousData(cast(rows, "float64")) as Float64Array;
       const batchMean = new Float64Array(width);
-      for (let i = 0; i < batch.length; i++) batchMean[i % width] += batch[i] / n;
+      if (center) for (let i = 0; i < batch.length; i++) batchMean[i % width] += batch[i] / n;
       const total = rowsSeen + n;
       const kept = values.length;
-      const stacked = new Float64Array((kept + n + (kept > 0 ? 1 : 0)) * width);
+      const stacked = new Float64Array((kept + n + (center && kept > 0 ? 1 : 0)) * width);
       for (let i = 0; i < components.length; i++) stacked[i] = components[i] * values[Math.floor(i / width)];
       for (let i = 0; i < batch.length; i++) {
         const centred = batch[i] - batchMean[i % width];
@@ -67,7 +78,7 @@ export function incrementalPca(width: number, count: number): IncrementalPca {
       const newMean = new Float64Array(width);
       for (let j = 0; j < width; j++) {
         newMean[j] = mean[j] + ((batchMean[j] - mean[j]) * n) / total;
-        if (kept === 0) continue;
+        if (kept === 0 || !center) continue;
         const shift = shared * (mean[j] - batchMean[j]);
         stacked[(kept + n) * width + j] = shift;
         spread += shift ** 2;
@@ -92,10 +103,22 @@ export function incrementalPca(width: number, count: number): IncrementalPca {
       return {
         components: fromData("float64", components.slice(), [values.length, width]),
         singularValues: values.slice(),
+        variances: values.map((value) => value ** 2 / Math.max(1, rowsSeen - 1)),
         ratios: values.map((value) => (spread > 0 ? value ** 2 / spread : 0)),
       };
     },
   };
+}
+
+/** Which directions moved little from one to the other: cosine at least `tau`. */
+export function settledDirections(before: PrincipalDirections, now: PrincipalDirections, tau: number): boolean[] {
+  const [a, b] = [before, now].map(({ components }) => contiguousData(components) as Float64Array);
+  const [count, width] = now.components.shape;
+  return Array.from({ length: count }, (_, row) => {
+    let cosine = 0;
+    for (let j = row * width; j < (row + 1) * width; j++) cosine += a[j] * b[j];
+    return cosine >= tau;
+  });
 }
 
 /** Turns each row so that its entry of largest magnitude is positive. */

@@ -5,7 +5,7 @@ import { layerOf } from "../layer.ts";
 import { addLowRank } from "../maths/low-rank.ts";
 import { dora, factoredSquares } from "./dora.ts";
 
-const plain = { rank: 2, alpha: 3, rankStabilized: false, detachNorm: true };
+const plain = { rank: 2, alpha: 3, rankStabilized: false, init: "uniform" as const, detachNorm: true };
 adapterContract(
   dora,
   [

@@ -13,25 +13,34 @@ import {
   transpose,
   type Value,
 } from "@loomweight/graph";
-import { boolean, LoomweightError, type OptionValues, type Tensor } from "@loomweight/tensor";
+import { boolean, choice, LoomweightError, type OptionValues, type Tensor } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
+import { plainStarts, startFactors } from "../initialise/low-rank-start.ts";
 import type { LayerShape } from "../layer.ts";
 import {
   addLowRank,
   lowRankFileShape,
   lowRankForward,
-  lowRankInit,
   lowRankOptions,
   lowRankScale,
   lowRankShapes,
 } from "../maths/low-rank.ts";
-import { loraCompanions, loraFields, lowRankFields, lowRankSuffixes, requirePlainStart } from "../peft/lora-files.ts";
+import {
+  loraCompanions,
+  loraFields,
+  lowRankFields,
+  lowRankSuffixes,
+  requirePlainStart,
+  startWarnings,
+  writtenStart,
+} from "../peft/lora-files.ts";
 
 /** Norms below this count as this: a row of zeros stays zero instead of becoming NaN. */
 const smallestNorm = 1e-12;
 
 const options = {
   ...lowRankOptions,
+  init: choice(plainStarts, "uniform", "how the factors start"),
   detachNorm: boolean(true, "training takes the norm as a constant (§4.3 of the paper); files do not hold it"),
 };
 
@@ -49,10 +58,10 @@ export const dora = defineAdapter({
   kinds: ["linear", "transposedLinear", "embedding", "convolution"],
   options,
   params: (layer, options) => ({ ...lowRankShapes(options, layer), magnitude: ["out"] }),
-  init: (layer, options, context) => ({
-    ...lowRankInit(layer, options, context), // B A = 0, so V = W
-    magnitude: rowNorms(layer, context.weight),
-  }),
+  init: (layer, options, context) => {
+    const factors = startFactors(layer, options.init, options, context); // B A = 0, so V = W
+    return { ...factors, magnitude: rowNorms(layer, context.weight) };
+  },
   apply: (layer, { A, B, magnitude }, x, options) => {
     const scale = lowRankScale(options);
     const exact = squaresToNorm(factoredSquares(layer.base, { A, B }, scale));
@@ -77,7 +86,7 @@ export const dora = defineAdapter({
     peftTypes: ["LORA"],
     applies: (config) => config.use_dora === true,
     fields: loraFields,
-    optionFields: lowRankFields,
+    optionFields: { ...lowRankFields, init: "init_lora_weights" },
     readOptions: (config, file) => {
       if (config.lora_bias === true) {
         throw new LoomweightError({
@@ -88,10 +97,10 @@ export const dora = defineAdapter({
           fix: "Set lora_bias or use_dora to false.",
         });
       }
-      requirePlainStart(config, file, "DoRA");
-      return {};
+      return { init: requirePlainStart(config, file, "DoRA") };
     },
-    writeOptions: () => ({ use_dora: true }),
+    warnings: startWarnings,
+    writeOptions: ({ init }) => ({ use_dora: true, init_lora_weights: writtenStart(init) }),
     patterns: { rank_pattern: "rank", alpha_pattern: "alpha" },
     suffixes: {
       ...lowRankSuffixes,

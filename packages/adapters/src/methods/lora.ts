@@ -1,7 +1,7 @@
 import { add, mul, sub } from "@loomweight/graph";
 import { boolean, choice, type OptionValues, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
-import { lowRankStarts, startFactors, takenFromBase } from "../initialise/low-rank-start.ts";
+import { loraStarts, startFactors, takenFromBase } from "../initialise/low-rank-start.ts";
 import {
   addLowRank,
   lowRankFileShape,
@@ -12,24 +12,30 @@ import {
   requireUngrouped,
 } from "../maths/low-rank.ts";
 import {
+  givenAsPlain,
   loraCompanions,
   loraFields,
   lowRankFields,
   lowRankSuffixes,
   readStart,
+  startWarnings,
   writtenStart,
 } from "../peft/lora-files.ts";
 
 const options = {
   ...lowRankOptions,
   outputBias: boolean(false, "B also has a bias [out], added to the layer's, scaled like the update"),
-  init: choice(lowRankStarts, "uniform", "how the factors start; pissa and olora take their product out of the base"),
+  init: choice(
+    loraStarts,
+    "uniform",
+    "how the factors start; pissa, olora and given take their product out of the base",
+  ),
 };
 
 /**
  * LoRA: W′ = W + s · B A for a weight W [out, in], A [rank, in], B [out, rank], s = alpha / rank (rsLoRA: alpha / √rank);
  * b′ = b + s · outputBias. Linear, GPT-2's Conv1D, embeddings (of [in, out] = [tokens, width]) and convolutions.
- * PiSSA and OLoRA: W′ = W − s · takenB takenA + s · B A with what the initialisation took out of the base.
+ * PiSSA, OLoRA and given factors: W′ = W − s · takenB takenA + s · B A with what the initialisation took out of the base.
  * Source: Hu et al. 2021, arXiv:2106.09685, §4.1; rsLoRA: Kalajdzievski 2023, arXiv:2312.03732. As PEFT computes it.
  * Differs: folded in float64 with one rounding; PEFT rounds the update or the sum in the weights' dtype.
  */
@@ -44,7 +50,8 @@ export const lora = defineAdapter({
     ...(given.outputBias && layer.kind !== "embedding" ? { outputBias: ["out" as const] } : {}),
   }),
   prepared: (_layer, { rank }) => ({ takenA: [rank, "in"], takenB: ["out", rank] }),
-  prepare: async (layer, _params, given, { weight }) => {
+  prepare: async (layer, { A, B }, given, { weight }) => {
+    if (given.init === "given") return { takenA: A, takenB: B };
     if (given.init !== "pissa" && given.init !== "olora") return {};
     const taken = takenFromBase(layer, await weight(), given.init, given);
     return taken === undefined ? {} : { takenA: taken.A, takenB: taken.B };
@@ -77,8 +84,10 @@ export const lora = defineAdapter({
     fields: loraFields,
     optionFields: { ...lowRankFields, outputBias: "lora_bias", init: "init_lora_weights" },
     readOptions: (config, file) => ({ init: readStart(config, file) }),
+    warnings: startWarnings,
     writeOptions: ({ init }) => ({ init_lora_weights: writtenStart(init) }),
     patterns: { rank_pattern: "rank", alpha_pattern: "alpha" },
+    converted: givenAsPlain,
     suffixes: { ...lowRankSuffixes, "lora_B.bias": { param: "outputBias" } },
     companions: loraCompanions,
     singleParameters: true,

@@ -92,6 +92,7 @@ export function checkAdapterConfig(
     }
     if (value !== null || field.default === null) values[name] = value;
   }
+  for (const each of method.files.warnings?.(values) ?? []) warnings.push(`${file}: ${each}`);
   return { method, written, values, warnings };
 }
 

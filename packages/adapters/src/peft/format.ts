@@ -1,4 +1,4 @@
-import type { OptionSpecs, OptionValues } from "@loomweight/tensor";
+import type { OptionSpecs, OptionValues, Tensor } from "@loomweight/tensor";
 import type { AdapterMethod } from "../define.ts";
 import type { LayerKind, LayerShape } from "../layer.ts";
 
@@ -44,10 +44,19 @@ export interface PeftFormat<S extends OptionSpecs = OptionSpecs, P extends strin
    * built: throws `UNSUPPORTED_ADAPTER`, `INVALID_OPTION`.
    */
   readOptions?(config: PeftConfig, file: string): Readonly<Record<string, unknown>>;
+  /** What is odd about a configuration without changing what it does. */
+  warnings?(config: PeftConfig): readonly string[];
   /** Fields whose value is not simply the option's, for adapters made here. */
   writeOptions?(options: OptionValues<S>): PeftConfig;
   /** Fields that hold {pattern: value} and the option they replace per module. */
   readonly patterns?: Readonly<Record<string, string>>;
+  /** What is written instead, where files have no place for an adapter as it is. */
+  readonly converted?: {
+    isNeeded(options: Readonly<Record<string, unknown>>): boolean;
+    options(options: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>;
+    /** From the parameters and what was prepared for the layer. */
+    params(params: Readonly<Record<string, Tensor>>): Readonly<Record<string, Tensor>>;
+  };
   /** Key suffixes after `base_model.model.<module>.`; of several for one parameter the first is written. */
   readonly suffixes: Readonly<Record<string, KeySuffix<P>>>;
   /** Options of one module beyond the patterns, by its path. Throws as `readOptions`. */

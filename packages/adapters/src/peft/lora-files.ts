@@ -1,7 +1,8 @@
-import { invalidOption, LoomweightError, unknownName } from "@loomweight/tensor";
-import { type LowRankStart, lowRankStarts } from "../initialise/low-rank-start.ts";
+import { mul } from "@loomweight/graph";
+import { cast, concatenate, invalidOption, LoomweightError, type Tensor, unknownName } from "@loomweight/tensor";
+import { type LoraStart, type LowRankStart, lowRankStarts, type PlainStart } from "../initialise/low-rank-start.ts";
 import { trainableTokens } from "../methods/trainable-tokens.ts";
-import type { KeySuffix, PeftConfig } from "./format.ts";
+import type { KeySuffix, PeftConfig, PeftFormat } from "./format.ts";
 
 export { loraFields } from "./fields.ts";
 
@@ -57,15 +58,41 @@ export function readStart(config: PeftConfig, file: string): LowRankStart {
   });
 }
 
+/** A configuration of EVA that no start of that name goes with, or the other way round: what trained it is not what it says. */
+export function startWarnings({ init_lora_weights: init, eva_config: eva }: PeftConfig): string[] {
+  if (eva !== null && init !== "eva") return [`eva_config is given, but init_lora_weights is ${JSON.stringify(init)}`];
+  if (eva === null && init === "eva") return ['init_lora_weights is "eva", but eva_config is not given'];
+  return [];
+}
+
 /** `init_lora_weights` for a start. */
-export function writtenStart(start: LowRankStart): boolean | string {
+export function writtenStart(start: LoraStart): boolean | string {
   return start === "uniform" ? true : start;
 }
 
-/** Refuses initialisations that changed the base model. */
-export function requirePlainStart(config: PeftConfig, file: string, method: string): void {
+/**
+ * A LoRA whose first factors were taken out of the base, which a file cannot say: W − s · B₀ A₀ + s · B A is a plain LoRA
+ * of twice the rank, A′ = [A; A₀], B′ = [B, −B₀], as PEFT converts them.
+ */
+export const givenAsPlain: PeftFormat["converted"] = {
+  isNeeded: ({ init }) => init === "given",
+  options: (options) => {
+    const grown = options.rankStabilized === true ? Math.SQRT2 : 2; // keeps s = alpha / rank (or / √rank)
+    return { ...options, init: "uniform", rank: 2 * Number(options.rank), alpha: grown * Number(options.alpha) };
+  },
+  params: ({ A, B, takenA, takenB, ...others }) => ({
+    ...others,
+    A: concatenate([A, alike(takenA, A)], 0),
+    B: concatenate([B, alike(mul(takenB, -1) as Tensor, B)], 1),
+  }),
+};
+
+const alike = (tensor: Tensor, other: Tensor): Tensor => cast(tensor, other.dtype as "float32");
+
+/** How the factors started. Refuses initialisations that changed the base model. */
+export function requirePlainStart(config: PeftConfig, file: string, method: string): PlainStart {
   const start = readStart(config, file);
-  if (start !== "pissa" && start !== "olora") return;
+  if (start !== "pissa" && start !== "olora") return start;
   throw new LoomweightError({
     code: "UNSUPPORTED_ADAPTER",
     problem: `${method} on a base that "${start}" changed is not supported`,

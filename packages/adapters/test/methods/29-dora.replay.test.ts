@@ -19,7 +19,7 @@ function kindOf(recorded: MethodCase): LayerKind {
 
 function optionsOf(recorded: MethodCase, detachNorm = true): DoraOptions {
   const rank = number(recorded, "r");
-  return { rank, alpha: number(recorded, "scale") * rank, rankStabilized: false, detachNorm };
+  return { rank, alpha: number(recorded, "scale") * rank, rankStabilized: false, init: "uniform", detachNorm };
 }
 
 /** Factors as the definition has them: a convolution's as matrices. */

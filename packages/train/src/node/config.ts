@@ -14,6 +14,7 @@ import {
   text,
   unknownName,
 } from "@loomweight/tensor";
+import { type DataStartConfig, readDataStart } from "./data-start.ts";
 
 const sections = ["model", "tokenizer", "task", "adapter", "data", "training", "out"] as const;
 /** Fields of `adapter` that are not options of its method. */
@@ -59,6 +60,8 @@ export interface TrainConfig {
   readonly tokenizer: string | undefined;
   readonly task: string | undefined;
   readonly adapter: AdapterSpec | { readonly from: string };
+  /** How a fresh adapter starts from the training data; default: without looking at it. */
+  readonly start: DataStartConfig | undefined;
   readonly data: OptionValues<typeof dataSpecs>;
   readonly training: OptionValues<typeof trainingSpecs>;
   /** The PEFT folder that is written. */
@@ -79,7 +82,7 @@ export function readTrainConfig(raw: unknown, file?: string): TrainConfig {
     tokenizer: root.tokenizer === undefined ? undefined : textOf(root, "tokenizer", file),
     task: root.task === undefined ? undefined : textOf(root, "task", file),
     out: textOf(root, "out", file),
-    adapter: readAdapterSection(section(adapter, "adapter", file), file),
+    ...readAdapter(section(adapter, "adapter", file), file),
     data: parseOptions(dataSpecs, section(data ?? {}, "data", file), "data", { file }),
     training: parseOptions(trainingSpecs, section(training, "training", file), "training", { file }),
   };
@@ -87,6 +90,18 @@ export function readTrainConfig(raw: unknown, file?: string): TrainConfig {
     throw invalidOption({ option: "training.patience", file }, checked.training.patience, "0 without data.evaluation");
   }
   return checked;
+}
+
+function readAdapter(
+  { start, ...raw }: Readonly<Record<string, unknown>>,
+  file: string | undefined,
+): Pick<TrainConfig, "adapter" | "start"> {
+  const adapter = readAdapterSection(raw, file);
+  if (start === undefined) return { adapter, start };
+  if ("from" in adapter) {
+    throw invalidOption({ option: "adapter.start", file }, JSON.stringify(start), "nothing beside `from`");
+  }
+  return { adapter, start: readDataStart(section(start, "adapter.start", file), file) };
 }
 
 function readAdapterSection(raw: Readonly<Record<string, unknown>>, file: string | undefined): TrainConfig["adapter"] {
@@ -105,7 +120,7 @@ function readAdapterSection(raw: Readonly<Record<string, unknown>>, file: string
   }
   const options: Record<string, unknown> = {};
   const selection: Record<string, unknown> = {};
-  const known = [...Object.keys(method.options), "method", "from", "dropout", ...selectionFields];
+  const known = [...Object.keys(method.options), "method", "from", "start", "dropout", ...selectionFields];
   for (const [key, value] of Object.entries(raw)) {
     if (Object.hasOwn(method.options, key)) options[key] = value;
     else if ((selectionFields as readonly string[]).includes(key)) selection[key] = value;

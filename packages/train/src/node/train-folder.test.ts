@@ -30,6 +30,11 @@ test("configurations are checked, with the closest known names", () => {
   expect(() => readTrainConfig(config({ patience: 2 }))).toThrow(/data\.evaluation/);
   expect(() => readTrainConfig({ model: "base", data: { train: "x" } })).toThrow(/out/);
   expect(() => readTrainConfig([])).toThrow(/mapping/);
+  const begins = (start: unknown) => readTrainConfig({ ...config(), adapter: { method: "lora", start } });
+  expect(() => begins({ by: "evva" })).toThrow(/eva/);
+  expect(() => begins({ by: "eva", rank: 3 })).toThrow(/rank/);
+  expect(() => begins("eva")).toThrow(/mapping/);
+  expect(begins({ by: "eva", rho: 1.5 }).start).toMatchObject({ by: "eva", rho: 1.5, tau: 0.99, metric: "ratio" });
   expect(readTrainConfig(config()).training).toMatchObject({ steps: 4, schedule: "cosine", optimizer: "adamw" });
 });
 
@@ -122,5 +127,26 @@ describe.skipIf(area === undefined)("with the scribe", () => {
     const made = await trainAdapterFolder(packed, { root: folder, threads: 1 });
     expect(made.steps).toBe(2);
     expect(made.loss).toBeGreaterThan(0);
+  });
+
+  test("a start from data: EVA deals out the ranks, CorDA's file is a plain LoRA", async () => {
+    writeFileSync(
+      join(folder, "train.jsonl"),
+      `${JSON.stringify({ text: "First Citizen: Speak, speak. We know it." })}\n`,
+    );
+    const begun = async (start: Readonly<Record<string, unknown>>, out: string) => {
+      const adapter = { method: "lora", rank: 2, alpha: 4, targets: ["q_proj", "v_proj", "down_proj"], start };
+      const checked = readTrainConfig({ ...config({ steps: 2, batchSize: 1 }), adapter, out });
+      const { warnings } = await trainAdapterFolder(checked, { root: folder, threads: 1 });
+      return { warnings, written: JSON.parse(readFileSync(join(folder, out, "adapter_config.json"), "utf8")) };
+    };
+    const eva = await begun({ by: "eva", rho: 2, maxBatches: 4 }, "eva");
+    expect(eva.written).toMatchObject({ init_lora_weights: "eva", eva_config: { rho: 2, tau: 0.99 }, r: 2 });
+    expect(Object.keys(eva.written.rank_pattern).length).toBeGreaterThan(0);
+    const corda = await begun({ by: "corda", mode: "kpm" }, "corda");
+    expect(corda.written).toMatchObject({ init_lora_weights: true, r: 4, lora_alpha: 8 });
+    const adapter = await openAdapterFolder(join(folder, "corda"));
+    expect([...adapter.modules.values()][0].params.get("A")?.shape[0]).toBe(4);
+    await adapter.checkpoint.close();
   });
 });

@@ -25,6 +25,7 @@ import { fromData, LoomweightError } from "@loomweight/tensor";
 import type { Objective } from "../objectives.ts";
 import { type AdapterTraining, trainAdapter } from "../train-adapter.ts";
 import type { TrainConfig } from "./config.ts";
+import { startFromData } from "./data-start.ts";
 import { readExamples, textRows } from "./text-data.ts";
 import { openTrainTokenizer } from "./tokenizer.ts";
 
@@ -94,11 +95,23 @@ export async function trainAdapterFolder(
     closing.unshift(runtime);
     const saved: Checkpoint | undefined = resume && (await exists(state)) ? await openCheckpoint(state) : undefined;
     if (saved !== undefined) closing.unshift(saved);
+    const begun =
+      config.start === undefined || "checkpoint" in adapter
+        ? { adapter }
+        : await startFromData(config.start, {
+            runtime,
+            model: base.model,
+            checkpoint: base.checkpoint,
+            adapter,
+            objective: base.objective,
+            batches: () => batches(data.train, { batchSize: chosen.batchSize, shuffle: chosen.seed }),
+          });
+    if ("warnings" in begun) data.warnings.push(...begun.warnings);
     const training = await trainAdapter({
       runtime,
       model: base.model,
       checkpoint: base.checkpoint,
-      adapter,
+      ...begun,
       objective: base.objective,
       batches: (position) =>
         batches(data.train, {
