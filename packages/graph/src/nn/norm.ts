@@ -1,7 +1,7 @@
 import { LoomweightError } from "@loomweight/tensor";
 import { customGradient } from "../gradient/custom.ts";
 import { add, div, mul, reciprocal, sqrt, sub } from "../ops/elementwise.ts";
-import { layerNormalization } from "../ops/normalize.ts";
+import { batchNormalization, layerNormalization } from "../ops/normalize.ts";
 import { reduceMean, reduceSum } from "../ops/reduce.ts";
 import { reshape } from "../ops/shape.ts";
 import type { Value } from "../value.ts";
@@ -64,8 +64,8 @@ export interface BatchNormOptions extends NormOptions {
 
 /**
  * Normalizes x [batch, channels, …space] per channel; buffers running_mean and running_var [channels] are used outside
- * training and moved in it: pass `updates` on from the loss. As torch.nn.BatchNorm1d, 2d, 3d; ε 1e-5. Built from plain
- * operators, since WebGPU has no BatchNormalization in training mode.
+ * training and moved in it: pass `updates` on from the loss. As torch.nn.BatchNorm1d, 2d, 3d; ε 1e-5. In training it is
+ * built from plain operators, since WebGPU has no BatchNormalization in training mode.
  */
 export function batchNorm(
   parameters: Parameters,
@@ -80,6 +80,12 @@ export function batchNorm(
     const perChannel = [channels, ...shape.slice(2).map(() => 1)];
     const [mean, variance] = ["running_mean", "running_var"].map((name) => parameterOf(buffers, layer, name));
     if (!training) {
+      const weight = optionalParameter(parameters, layer, "weight");
+      const bias = optionalParameter(parameters, layer, "bias");
+      // As one operator it is known as such in the file: onnxruntime fuses it, other tools adapt it.
+      if (weight !== undefined && bias !== undefined) {
+        return { output: batchNormalization(x, weight, bias, mean, variance, { epsilon }), updates: {} };
+      }
       const centred = sub(x, reshape(mean, perChannel));
       const deviation = sqrt(add(reshape(variance, perChannel), epsilon));
       return { output: scaleChannels(parameters, layer, div(centred, deviation)), updates: {} };

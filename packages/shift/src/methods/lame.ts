@@ -19,7 +19,7 @@ export const lame = defineShiftMethod({
   async init() {
     return {};
   },
-  async step(model: Classifier, state: Readonly<Record<string, never>>, x, values) {
+  async predict(model: Classifier, _state: Readonly<Record<string, never>>, x, values) {
     const { logits, features } = await model.classify(x);
     if (features === undefined) {
       throw new LoomweightError({
@@ -31,6 +31,6 @@ export const lame = defineShiftMethod({
     }
     const probabilities = softmaxRows(rowsOf(logits, "logits"));
     const found = solveLaplacian(probabilities, rowsOf(features, "features"), values);
-    return { state, prediction: { probabilities: fromFloat64(found.y, logits.shape, "float32") } };
+    return { probabilities: fromFloat64(found.y, logits.shape, "float32") };
   },
 });
