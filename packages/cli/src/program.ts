@@ -208,6 +208,13 @@ export function createProgram(run: Runner): Command {
       "--num-logits-to-keep",
       "an input of that name: transformers.js then computes the last position's logits only (others must feed it)",
     )
+    .addOption(
+      new Option(
+        "--batch-size <count>",
+        "1: a decoder that takes one row at a time, which CPUs compute faster (default: any number)",
+      ).choices(["1"]),
+    )
+    .option("--no-packed", "a product each for a decoder's queries, keys and values, in place of one for all")
     .option("--adapter-slots", "inputs for LoRA and DoRA adapters that are swapped while it runs")
     .addOption(
       new Option(
@@ -368,6 +375,8 @@ export interface ExportFlags extends QuantizeSettingFlags {
   readonly task?: string;
   readonly device?: readonly string[];
   readonly numLogitsToKeep?: boolean;
+  readonly batchSize?: "1";
+  readonly packed: boolean;
   readonly verify: boolean;
   readonly force?: boolean;
 }

@@ -8,6 +8,7 @@ export {
   type ProvidersOptions,
   providersOf,
 } from "./capabilities/capabilities.ts";
+export { honoursInput } from "./capabilities/honoured.ts";
 export { checkModel, sortNodes } from "./check.ts";
 export { type Branch, choose } from "./choose.ts";
 export { type ReadOnnxOptions, readOnnx } from "./codec/read-onnx.ts";

@@ -1,7 +1,7 @@
-import type { Checkpoint } from "@loomweight/checkpoint";
-import { type DType, LoomweightError, type Tensor, unknownName } from "@loomweight/tensor";
+import type { Checkpoint, TensorInfo } from "@loomweight/checkpoint";
+import { concatenate, type DType, LoomweightError, shapeMismatch, type Tensor, unknownName } from "@loomweight/tensor";
 import { castTensor } from "./evaluate/numbers.ts";
-import { canStream, createScratch, type Scratch, streamTensor } from "./lazy-bytes.ts";
+import { canStream, createScratch, type Scratch, streamTensors } from "./lazy-bytes.ts";
 import { makeNode } from "./op.ts";
 import { scopedName } from "./scope.ts";
 import type { Attributes, Dim, GraphValue, LazyTensor, Value } from "./value.ts";
@@ -28,69 +28,98 @@ export interface ParameterFromOptions {
 }
 
 /**
- * A weight straight from a checkpoint, as a lazy parameter that remembers where it came from. Throws `UNKNOWN_TENSOR`,
- * `SHAPE_MISMATCH`.
+ * A weight straight from a checkpoint, as a lazy parameter that remembers where it came from; of several tensors, which need
+ * a name (`as`), one below the other. Throws `UNKNOWN_TENSOR`, `SHAPE_MISMATCH`.
  */
-export function parameterFrom(checkpoint: Checkpoint, name: string, options: ParameterFromOptions = {}): GraphValue {
-  return parameter(options.as ?? name, lazyFrom(checkpoint, name, options));
+export function parameterFrom(
+  checkpoint: Checkpoint,
+  name: string | readonly string[],
+  options: ParameterFromOptions = {},
+): GraphValue {
+  const own = typeof name === "string" ? name : name.join("+");
+  return parameter(options.as ?? own, lazyFrom(checkpoint, name, options));
 }
 
-/** What `parameterFrom` reads: a tensor of a checkpoint, transposed (a view) or cast on the way. */
+/**
+ * What `parameterFrom` reads: a tensor of a checkpoint, transposed (a view) or cast on the way; or the rows of several, one
+ * below the other, then transposed or cast: [out₁ + out₂ + …, in] or [in, out₁ + out₂ + …].
+ */
 export function lazyFrom(
   checkpoint: Checkpoint,
-  name: string,
+  name: string | readonly string[],
   { transpose = false, dtype, scratch }: Omit<ParameterFromOptions, "as"> = {},
 ): LazyTensor {
-  const info = checkpoint.tensors.get(name);
-  if (info === undefined) {
-    throw unknownName({
-      kind: "tensor",
-      name,
-      known: checkpoint.tensors.keys(),
-      code: "UNKNOWN_TENSOR",
-      file: checkpoint.location,
-    });
-  }
+  const names = typeof name === "string" ? [name] : name;
+  const infos = names.map((each) => infoOf(checkpoint, each));
+  const [info] = infos;
   if (transpose && info.shape.length !== 2) {
     throw new LoomweightError({
       code: "SHAPE_MISMATCH",
       problem: "only a matrix can be transposed",
       file: info.file,
-      tensor: name,
+      tensor: info.name,
       expected: "two axes",
       found: `[${info.shape}]`,
     });
   }
+  const shape = shapeBelow(infos);
+  const wanted = dtype ?? info.dtype;
   const steps = [
+    infos.length > 1 ? "join" : undefined,
     transpose ? "transpose" : undefined,
-    dtype !== undefined && dtype !== info.dtype ? `cast ${dtype}` : undefined,
+    wanted !== info.dtype ? `cast ${wanted}` : undefined,
   ];
   const transform = steps.filter((step) => step !== undefined).join(", ");
+  const alike = infos.every((each) => each.dtype === info.dtype);
+  const streams = (turned: boolean) => alike && canStream(info, turned, wanted);
+  const stream = (turned: boolean, as: DType) =>
+    streamTensors(checkpoint, infos, { transpose: turned, dtype: as, scratch: scratch ?? createScratch() });
   return {
-    dtype: dtype ?? info.dtype,
-    shape: transpose ? [info.shape[1], info.shape[0]] : info.shape,
-    origin: { tensors: [name], ...(transform === "" ? {} : { transform }) },
+    dtype: wanted,
+    shape: transpose ? [shape[1], shape[0]] : shape,
+    origin: { tensors: names, ...(transform === "" ? {} : { transform }) },
     async read() {
-      const tensor = await checkpoint.read(name);
-      const wanted = dtype === undefined ? tensor : castTensor(tensor, dtype);
-      return transpose ? transposedView(wanted) : wanted;
+      const tensors: Tensor[] = [];
+      for (const each of infos) {
+        const tensor = await checkpoint.read(each.name);
+        tensors.push(each.dtype === wanted ? tensor : castTensor(tensor, wanted));
+      }
+      const joined = tensors.length === 1 ? tensors[0] : concatenate(tensors, 0);
+      return transpose ? transposedView(joined) : joined;
     },
-    ...(canStream(info, false, dtype ?? info.dtype) && {
-      [transpose ? "columns" : "elements"]: {
-        stored: info.dtype,
-        stream: (as: DType) =>
-          streamTensor(checkpoint, info, { transpose: false, dtype: as, scratch: scratch ?? createScratch() }),
-      },
+    ...(streams(false) && {
+      [transpose ? "columns" : "elements"]: { stored: info.dtype, stream: (as: DType) => stream(false, as) },
     }),
-    ...(canStream(info, transpose, dtype ?? info.dtype) && {
-      stream: () =>
-        streamTensor(checkpoint, info, {
-          transpose,
-          dtype: dtype ?? info.dtype,
-          scratch: scratch ?? createScratch(),
-        }),
-    }),
+    ...(streams(transpose) && { stream: () => stream(transpose, wanted) }),
   };
+}
+
+function infoOf(checkpoint: Checkpoint, name: string): TensorInfo {
+  const info = checkpoint.tensors.get(name);
+  if (info !== undefined) return info;
+  throw unknownName({
+    kind: "tensor",
+    name,
+    known: checkpoint.tensors.keys(),
+    code: "UNKNOWN_TENSOR",
+    file: checkpoint.location,
+  });
+}
+
+/** Shape of tensors one below the other; throws `SHAPE_MISMATCH` where their rows differ. */
+function shapeBelow([first, ...others]: readonly TensorInfo[]): readonly number[] {
+  for (const { name, file, shape } of others) {
+    if (shape.length > 0 && `${shape.slice(1)}` === `${first.shape.slice(1)}`) continue;
+    throw shapeMismatch({
+      where: "lazyFrom",
+      tensor: name,
+      expected: { from: first.name, shape: first.shape },
+      got: { from: file, shape },
+      fix: "Only tensors whose rows have one shape lie one below the other.",
+    });
+  }
+  if (others.length === 0) return first.shape;
+  return [[first, ...others].reduce((sum, { shape }) => sum + shape[0], 0), ...first.shape.slice(1)];
 }
 
 function transposedView(tensor: Tensor): Tensor {

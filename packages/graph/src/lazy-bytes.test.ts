@@ -61,6 +61,34 @@ for (const [from, to] of [
   });
 }
 
+test("tensors one below the other are streamed as they are read, of one dtype or of two", async () => {
+  const tensors = new Map([
+    ["q", patterned("bfloat16", [300, 200])],
+    ["k", patterned("bfloat16", [70, 200])],
+    ["half", patterned("float16", [30, 200])],
+    ["narrow", patterned("bfloat16", [30, 100])],
+  ]);
+  const checkpoint = await openSafetensors(bytesSource(writeSafetensors(tensors), "model.safetensors"));
+  for (const transpose of [false, true]) {
+    const data = lazyFrom(checkpoint, ["q", "k"], { transpose, dtype: "float32" });
+    expect(data.shape).toEqual(transpose ? [200, 370] : [370, 200]);
+    expect(data.origin).toEqual({
+      tensors: ["q", "k"],
+      transform: transpose ? "join, transpose, cast float32" : "join, cast float32",
+    });
+    expect(await sameAsRead(data)).toBe(true);
+    const whole = await data.read();
+    const part = await lazyFrom(checkpoint, "k", { transpose, dtype: "float32" }).read();
+    const at = ({ data: values, stride, offset }: typeof whole, row: number, column: number) =>
+      values[offset + (transpose ? column * stride[0] + row * stride[1] : row * stride[0] + column * stride[1])];
+    expect(at(whole, 300 + 41, 7)).toBe(at(part, 41, 7));
+    const mixed = lazyFrom(checkpoint, ["q", "half"], { transpose, dtype: "float32" });
+    expect(mixed.stream).toBeUndefined();
+    expect((await mixed.read()).shape).toEqual(transpose ? [200, 330] : [330, 200]);
+  }
+  expect(() => lazyFrom(checkpoint, ["q", "narrow"])).toThrow(/narrow.*\[30,100\]/s);
+});
+
 test("two streams at once do not disturb each other, and one that is left early gives its memory back", async () => {
   const tensors = new Map([
     ["a", patterned("bfloat16", [300, 1100])],

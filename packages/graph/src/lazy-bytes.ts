@@ -55,7 +55,7 @@ export function createScratch(): Scratch {
   };
 }
 
-/** Whether `streamTensor` can give these bytes. */
+/** Whether `streamTensors` can give these bytes. */
 export function canStream(info: TensorInfo, transpose: boolean, dtype: DType): boolean {
   const { kind, bits } = dtypeFacts[info.dtype];
   if (kind === "packed" || kind === "text" || kind === "complex" || bits < 8) return false;
@@ -64,39 +64,55 @@ export function canStream(info: TensorInfo, transpose: boolean, dtype: DType): b
 }
 
 /**
- * A tensor's bytes in row-major order, transposed and cast on the way, in parts that are valid until the next one is
- * asked for. Without a transpose only a part is in memory, with one the stored matrix.
+ * The bytes of tensors of one dtype, one below the other in row-major order, transposed and cast on the way, in parts that
+ * are valid until the next one is asked for. Without a transpose only a part is in memory, with one the stored matrices.
  */
-export async function* streamTensor(
+export async function* streamTensors(
   checkpoint: Checkpoint,
-  info: TensorInfo,
+  infos: readonly TensorInfo[],
   { transpose, dtype, scratch }: { transpose: boolean; dtype: DType; scratch: Scratch },
 ): AsyncGenerator<Uint8Array, void, void> {
   const loan = scratch.borrow() ?? (createScratch().borrow() as ScratchLoan);
+  const [{ dtype: stored }] = infos;
   try {
-    for await (const codes of transpose ? turnedRows(checkpoint, info, loan) : rows(checkpoint, info, loan)) {
-      yield info.dtype === dtype ? codes : castCodes(codes, info.dtype, dtype, loan);
+    for await (const codes of transpose ? turnedRows(checkpoint, infos, loan) : rows(checkpoint, infos, loan)) {
+      yield stored === dtype ? codes : castCodes(codes, stored, dtype, loan);
     }
   } finally {
     loan.giveBack();
   }
 }
 
-async function* rows(checkpoint: Checkpoint, info: TensorInfo, loan: ScratchLoan): AsyncGenerator<Uint8Array> {
-  const step = partLength * (dtypeFacts[info.dtype].bits / 8);
-  for (let start = 0; start < info.byteLength; start += step) {
-    const end = Math.min(info.byteLength, start + step);
-    yield await checkpoint.readBytes(info.name, { start, end, into: loan.bytes("source", end - start) });
+async function* rows(
+  checkpoint: Checkpoint,
+  infos: readonly TensorInfo[],
+  loan: ScratchLoan,
+): AsyncGenerator<Uint8Array> {
+  for (const info of infos) {
+    const step = partLength * (dtypeFacts[info.dtype].bits / 8);
+    for (let start = 0; start < info.byteLength; start += step) {
+      const end = Math.min(info.byteLength, start + step);
+      yield await checkpoint.readBytes(info.name, { start, end, into: loan.bytes("source", end - start) });
+    }
   }
 }
 
-/** The rows of the transpose of a stored matrix, some at a time. */
-async function* turnedRows(checkpoint: Checkpoint, info: TensorInfo, loan: ScratchLoan): AsyncGenerator<Uint8Array> {
-  const [height, width] = info.shape;
-  const size = dtypeFacts[info.dtype].bits / 8;
+/** The rows of the transpose of stored matrices that lie one below the other, some at a time. */
+async function* turnedRows(
+  checkpoint: Checkpoint,
+  infos: readonly TensorInfo[],
+  loan: ScratchLoan,
+): AsyncGenerator<Uint8Array> {
+  const height = infos.reduce((sum, { shape }) => sum + shape[0], 0);
+  const width = infos[0].shape[1];
+  const size = dtypeFacts[infos[0].dtype].bits / 8;
   if (height * width === 0) return;
-  const into = loan.bytes("source", info.byteLength);
-  const stored = await checkpoint.readBytes(info.name, { into });
+  const stored = loan.bytes("source", height * width * size);
+  let at = 0;
+  for (const { name, byteLength } of infos) {
+    await checkpoint.readBytes(name, { into: stored.subarray(at, at + byteLength) });
+    at += byteLength;
+  }
   // A line of the cache holds at least this many neighbours in a row, so that reading down a column wastes nothing.
   const count = Math.max(64 / size, Math.floor(partLength / height));
   for (let first = 0; first < width; first += count) {

@@ -26,6 +26,16 @@ export interface BuildModelOptions {
    * included, at the price of positions that end at `max_position_embeddings`.
    */
   readonly devices?: readonly Device[];
+  /**
+   * Whether query, key and value of a decoder are computed by one product, with a weight "….qkv_proj.weight" joined from
+   * those of the checkpoint. Default true, and always false with `fuse` "none".
+   */
+  readonly packed?: boolean;
+  /**
+   * 1: a decoder for text-generation takes one row at a time. On devices that allow it (CPUs, not WebGPU) attention then turns
+   * queries and keys itself: fewer operators a token. Default: any number of rows.
+   */
+  readonly batchSize?: 1;
   /** How a head tied to the embedding is written; default "shared". */
   readonly tiedHead?: TiedHead;
   /**
@@ -85,10 +95,22 @@ export async function buildModel(
 
   const fused = fusedFor(fuse, devices, dtype);
   const gpuOnly = devices.length === 1 && devices[0] === "webgpu";
-  const model = { path: "", weights, fused, gpuOnly };
-  const logitsToKeep = options.logitsToKeep ?? false;
-  const plain = family.build({ config, model, task, dtype, cacheDtype, tiedHead, logitsToKeep });
+  const packs = fuse !== "none" && (options.packed ?? true);
+  const cpuOnly = devices.every((device) => device === "cpu" || device === "wasm");
+  const model = { path: "", weights, fused, packs, cpuOnly, gpuOnly };
+  const { logitsToKeep = false, batchSize } = options;
+  if (batchSize !== undefined && batchSize !== 1) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: "only a single row or any number of rows can be built for",
+      option: "batchSize",
+      expected: "1, or nothing",
+      found: String(batchSize),
+    });
+  }
+  const plain = family.build({ config, model, task, dtype, cacheDtype, tiedHead, logitsToKeep, batchSize });
   if (logitsToKeep) requireLogitsToKeep(plain, gpuOnly);
+  if (batchSize !== undefined) requireDecoder(plain, task);
   const built = withPooling(plain, options.pooling);
   if (task === "feature-extraction") {
     // the head of a checkpoint that generates
@@ -118,6 +140,17 @@ function requireLogitsToKeep(built: FamilyGraph | FamilyGraphs, gpuOnly: boolean
       : `only decoders for text-generation take ${logitsToKeepInput}`,
     option: "logitsToKeep",
     fix: found ? "Name another device beside webgpu, or leave the option out." : "Leave the option out.",
+  });
+}
+
+/** Refuses the option `batchSize` where it says nothing. */
+function requireDecoder(built: FamilyGraph | FamilyGraphs, task: Task): void {
+  if (!("graphs" in built) && task === "text-generation") return;
+  throw new LoomweightError({
+    code: "INVALID_OPTION",
+    problem: "only decoders for text-generation are built for a single row",
+    option: "batchSize",
+    fix: "Leave the option out.",
   });
 }
 

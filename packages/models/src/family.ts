@@ -34,6 +34,8 @@ export interface FamilyBuild<C> {
   readonly tiedHead: TiedHead;
   /** Whether a decoder takes `num_logits_to_keep`. */
   readonly logitsToKeep: boolean;
+  /** How many rows a decoder takes at once; undefined: any number. */
+  readonly batchSize: 1 | undefined;
 }
 
 /** A language head and the table it is tied to, by their full names. */

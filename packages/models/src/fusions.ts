@@ -1,4 +1,4 @@
-import { type Device, hasKernel } from "@loomweight/graph";
+import { type Device, hasKernel, honoursInput } from "@loomweight/graph";
 import { unknownName } from "@loomweight/tensor";
 import type { ComputeDType } from "./weights.ts";
 
@@ -8,15 +8,18 @@ import type { ComputeDType } from "./weights.ts";
  */
 export type Fuse = "none" | "onnxruntime";
 
-/** onnxruntime's operators that graphs are fused into. */
+/** onnxruntime's operators that graphs are fused into, and forms of them that not every kernel computes. */
 export type FusedOp =
   | "GroupQueryAttention"
+  /** It turns queries and keys itself, by positions that it is given, in a batch of one row. */
+  | "GroupQueryAttention position_ids"
   | "MultiHeadAttention"
   | "RotaryEmbedding"
   | "SkipSimplifiedLayerNormalization";
 
 const fusedOps: readonly FusedOp[] = [
   "GroupQueryAttention",
+  "GroupQueryAttention position_ids",
   "MultiHeadAttention",
   "RotaryEmbedding",
   "SkipSimplifiedLayerNormalization",
@@ -48,5 +51,9 @@ export function checkDevices(names: readonly string[]): Device[] {
 export function fusedFor(fuse: Fuse, on: readonly Device[], dtype: ComputeDType): ReadonlySet<FusedOp> {
   if (fuse === "none") return new Set();
   const options = { domain: "com.microsoft", dtype };
-  return new Set(fusedOps.filter((op) => on.every((device) => hasKernel(device, op, options))));
+  const has = (device: Device, fused: FusedOp) => {
+    const [op, input] = fused.split(" ");
+    return hasKernel(device, op, options) && (input === undefined || honoursInput(device, op, input));
+  };
+  return new Set(fusedOps.filter((op) => on.every((device) => has(device, op))));
 }

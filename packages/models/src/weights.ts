@@ -20,12 +20,25 @@ export interface Weights {
    * `as`: another name for it, where the stored tensor also serves elsewhere (a tied head).
    */
   matrix(name: string, shape: readonly [out: number, inner: number], as?: string): GraphValue;
+  /**
+   * Several tensors that differ in their first axis only, one below the other: biases of layers that are computed by one
+   * product, as the parameter `as`.
+   */
+  joined(parts: readonly StoredTensor[], as: string): GraphValue;
+  /** Linear weights [outᵢ, in] as one parameter [in, out₁ + out₂ + …], whose product gives the results of all, one after another. */
+  joinedMatrix(parts: readonly StoredTensor[], as: string): GraphValue;
   /** Marks a tensor as known and not needed. */
   ignore(name: string): void;
   /** Tensors that nothing asked for and no pattern of `harmless` names, in the order of the checkpoint. */
   unused(harmless: readonly RegExp[]): string[];
   /** The checkpoint's own name of a tensor (its prefix may be missing, a norm may be called gamma and beta). */
   storedName(name: string): string | undefined;
+}
+
+/** A tensor of a checkpoint, and the shape that the configuration gives it. */
+export interface StoredTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
 }
 
 export interface WeightsOptions {
@@ -100,6 +113,16 @@ export function weightsOf(checkpoint: Checkpoint, { dtype, basePrefix, configFil
     matrix(name, shape, as) {
       const stored = checked(name, shape).name;
       return once(`${as ?? stored} ${dtype} transposed`, () =>
+        parameterFrom(checkpoint, stored, { dtype, transpose: true, as, scratch }),
+      );
+    },
+    joined(parts, as) {
+      const stored = parts.map(({ name, shape }) => checked(name, shape).name);
+      return once(`${as} ${dtype}`, () => parameterFrom(checkpoint, stored, { dtype, as, scratch }));
+    },
+    joinedMatrix(parts, as) {
+      const stored = parts.map(({ name, shape }) => checked(name, shape).name);
+      return once(`${as} ${dtype} transposed`, () =>
         parameterFrom(checkpoint, stored, { dtype, transpose: true, as, scratch }),
       );
     },

@@ -12,13 +12,16 @@ export interface ExportDTypeFacts {
   readonly graph: "float32" | "float16";
   /** A tied head is stored again where only its quantized form is; in floats the graph shares one table. */
   readonly tiedHead: TiedHead;
+  /** Query, key and value may be joined into one weight: what is coded then is what is coded of each. */
+  readonly packs: boolean;
   /** Weights in blocks (MatMulNBits): fast on Node's CPU and on WebGPU, slow on WebAssembly. */
   readonly blocks: boolean;
 }
 
-const floats = { tiedHead: "shared", blocks: false } as const;
-const integers = { graph: "float32", tiedHead: "separate", blocks: false } as const;
-const blocks = { tiedHead: "separate", blocks: true } as const;
+const floats = { tiedHead: "shared", packs: true, blocks: false } as const;
+// one scale for a whole weight: joined ones would share it
+const integers = { graph: "float32", tiedHead: "separate", packs: false, blocks: false } as const;
+const blocks = { tiedHead: "separate", packs: true, blocks: true } as const;
 
 export const exportDTypes: Readonly<Record<ExportDType, ExportDTypeFacts>> = {
   fp32: { ...floats, graph: "float32", description: "float32 weights" },
@@ -28,7 +31,13 @@ export const exportDTypes: Readonly<Record<ExportDType, ExportDTypeFacts>> = {
   uint8: { ...integers, description: "unsigned 8-bit weights, activations quantized while it runs" },
   q4: { ...blocks, graph: "float32", description: "4-bit weights in blocks of 32, float32 arithmetic" },
   q4f16: { ...blocks, graph: "float16", description: "4-bit weights in blocks of 32, float16 arithmetic" },
-  bnb4: { ...blocks, graph: "float32", description: "4-bit NF4 weights in blocks of 64, float32 arithmetic" },
+  // its blocks run on from one row into the next
+  bnb4: {
+    ...blocks,
+    packs: false,
+    graph: "float32",
+    description: "4-bit NF4 weights in blocks of 64, float32 arithmetic",
+  },
   bf16: { ...floats, graph: "float32", description: "bfloat16 weights, cast to float32 when a session is made" },
 };
 

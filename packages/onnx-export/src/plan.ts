@@ -26,7 +26,7 @@ import { halfLogits } from "./targets/half-logits.ts";
 import { checkTarget, type ExportTarget } from "./targets/target.ts";
 
 export interface ExportOptions
-  extends Pick<BuildModelOptions, "ignoreConfig" | "ignoreTensors" | "pooling" | "logitsToKeep"> {
+  extends Pick<BuildModelOptions, "ignoreConfig" | "ignoreTensors" | "pooling" | "logitsToKeep" | "batchSize"> {
   /** Default: what config.json's `architectures` names; feature-extraction for a folder of sentence-transformers. */
   readonly task?: Task;
   /** Whose folder it is to be; default "transformers.js". */
@@ -35,6 +35,11 @@ export interface ExportOptions
   readonly dtypes?: readonly ExportDType[];
   /** Which operators graphs may use; default "onnxruntime": fused ones that all devices have. */
   readonly fuse?: Fuse;
+  /**
+   * One product for query, key and value of decoders, in fp32, fp16, bf16, q4 and q4f16. Never with adapter slots, which are
+   * for a layer each, or where `quantize` names weights (include, exclude, eightBits, rules). Default true.
+   */
+  readonly packed?: boolean;
   /** Where the files may run; default cpu, wasm and webgpu. WebGPU alone: no node is left to the CPU. */
   readonly devices?: readonly Device[];
   /**
@@ -112,7 +117,8 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
   const slotOptions = options.adapterSlots === true ? {} : options.adapterSlots || undefined;
   let family = "";
   for (const dtype of dtypes) {
-    const built = await floats(exportDTypes[dtype].graph, exportDTypes[dtype].tiedHead);
+    const facts = exportDTypes[dtype];
+    const built = await floats(facts.graph, facts.tiedHead, facts.packs && mayPack(options));
     family = built.family;
     for (const [graph, plain] of built.models) {
       const withSlots = slotOptions && addAdapterSlots(plain, graph, slotOptions);
@@ -217,12 +223,19 @@ function defaultTask(folder: ModelFolder): Task {
   return features ? "feature-extraction" : detectTask(folder);
 }
 
-/** Float graphs by dtype and kind of head, each built once. */
+/** Whether layers of one input may become one: not where they are told apart by name. */
+function mayPack({ packed = true, adapterSlots, quantize = {} }: ExportOptions): boolean {
+  const { include, exclude, eightBits, rules } = quantize;
+  const named = [include, exclude, eightBits, rules].some((list) => list !== undefined && list.length > 0);
+  return packed && !adapterSlots && !named;
+}
+
+/** Float graphs by dtype, kind of head and whether they are packed, each built once. */
 function floatGraphs(folder: ModelFolder, task: Task, options: ExportOptions) {
-  const { fuse, devices, cacheDtype, ignoreConfig, ignoreTensors, pooling, logitsToKeep } = options;
+  const { fuse, devices, cacheDtype, ignoreConfig, ignoreTensors, pooling, logitsToKeep, batchSize } = options;
   const built = new Map<string, ReturnType<typeof buildModel>>();
-  return (dtype: "float32" | "float16", tiedHead: TiedHead) => {
-    const key = `${dtype} ${tiedHead}`;
+  return (dtype: "float32" | "float16", tiedHead: TiedHead, packed: boolean) => {
+    const key = `${dtype} ${tiedHead} ${packed}`;
     const cache = dtype === "float16" ? cacheDtype : undefined;
     const graph =
       built.get(key) ??
@@ -236,6 +249,8 @@ function floatGraphs(folder: ModelFolder, task: Task, options: ExportOptions) {
         ignoreTensors,
         pooling,
         logitsToKeep,
+        batchSize,
+        packed,
       });
     built.set(key, graph);
     return graph;

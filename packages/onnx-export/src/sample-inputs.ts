@@ -25,14 +25,14 @@ const sizes: Readonly<Record<string, number>> = {
 };
 
 /**
- * Small fixed inputs for any exported graph: `rows` (2) rows of token ids, all but the first padded (on the left where the graph
+ * Small fixed inputs for any exported graph: `rows` (2, or as many as the graph's `input_ids` have) rows of token ids, all but the first padded (on the left where the graph
  * has a cache, on the right otherwise), images, sounds and encoder states of a fixed pattern. `real` tells which
  * positions count.
  */
 export function sampleInputs(
   inputs: readonly InputFacts[],
   config: Readonly<Record<string, unknown>>,
-  rows = defaultRows,
+  rows = statedRows(inputs) ?? defaultRows,
 ): { feeds: Record<string, Tensor>; real: (row: number, column: number) => boolean } {
   const vocabulary = vocabularySize(config);
   const [kvHeads, headDim] = cacheSize(config);
@@ -79,6 +79,12 @@ export function sampleInputs(
     );
   };
   return { feeds: Object.fromEntries(inputs.map((each) => [each.name, make(each)])), real };
+}
+
+/** How many rows a graph takes, where it takes no other number. */
+function statedRows(inputs: readonly InputFacts[]): number | undefined {
+  const rows = inputs.find(({ name }) => name === "input_ids")?.shape[0];
+  return typeof rows === "number" && rows > 0 ? rows : undefined;
 }
 
 /** Ids below it are safe to feed: the vocabulary's size, of the text tower where there are two. */

@@ -52,6 +52,8 @@ function toFolder(
     task: checkTask(options.task),
     devices: options.device && checkDevices(options.device),
     logitsToKeep: options.numLogitsToKeep,
+    batchSize: options.batchSize && 1,
+    packed: options.packed,
     adapterSlots: (options.adapterSlots || options.adapterLayout !== undefined) && { layout: options.adapterLayout },
     quantize: quantizeSettings(options),
     externalData: options.externalData ?? "auto",
@@ -66,7 +68,7 @@ function toFolder(
 
 /** The graph alone, beside the weights: nothing that says how weights are to be stored goes with it. */
 function inPlace(
-  { task, device, numLogitsToKeep, verify, force }: ExportFlags,
+  { task, device, numLogitsToKeep, batchSize, verify, force }: ExportFlags,
   model: string,
   out: string | undefined,
   [dtype, ...others]: readonly ExportDType[],
@@ -83,6 +85,7 @@ function inPlace(
     task: checkTask(task),
     devices: device && checkDevices(device),
     logitsToKeep: numLogitsToKeep,
+    batchSize: batchSize && 1,
     verify,
     force,
     signal,

@@ -120,9 +120,12 @@ export const attentionOps = /* @__PURE__ */ defineOps({
     ],
   },
   GroupQueryAttention: {
-    inputs: [7, 16],
+    inputs: [1, 16], // with packed queries the second and third are left out
     infer(call) {
       const query = inputOf(call, 0);
+      if (call.inputs[5] === undefined || call.inputs[6] === undefined) {
+        throw badShape(call, "seqlens_k or total_sequence_length is missing");
+      }
       const heads = intOf(call, "num_heads", 0);
       const kvHeads = intOf(call, "kv_num_heads", 0);
       if (heads < 1 || kvHeads < 1 || heads % kvHeads !== 0) {

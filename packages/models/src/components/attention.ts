@@ -7,6 +7,7 @@ import {
   multiHeadAttention,
   reshape,
   softmax,
+  split,
   transpose,
   unsqueeze,
   type Value,
@@ -14,10 +15,13 @@ import {
 import type { DecoderInputs, KeyValues } from "./decoder.ts";
 import { flatHeads } from "./flat-heads.ts";
 import { softCapped } from "./heads.ts";
-import { linear } from "./linear.ts";
+import { linear, packedLinear } from "./linear.ts";
 import { paddingBias, paddingBiasFor } from "./mask.ts";
 import type { Module } from "./module.ts";
 import { type Rotation, rotate } from "./rope.ts";
+
+/** A norm of heads [batch, sequence, heads, headDim]. */
+export type HeadNorm = (module: Module, name: "q_norm" | "k_norm", heads: Value) => Value;
 
 export interface CachedAttentionOptions extends HeadSizes {
   readonly hiddenSize: number;
@@ -26,8 +30,8 @@ export interface CachedAttentionOptions extends HeadSizes {
   /** Bias on o_proj. */
   readonly outputBias: boolean;
   readonly layer: number;
-  /** Norm of queries and keys [batch, sequence, heads, headDim] before they turn: weights q_norm, k_norm. */
-  readonly headNorm?: (module: Module, name: "q_norm" | "k_norm", x: Value) => Value;
+  /** Norm of queries and keys before they turn: weights q_norm, k_norm. */
+  readonly headNorm?: HeadNorm;
   /** Scores are multiplied by it; default 1 / sqrt(headDim). */
   readonly scale?: number;
   /** Scores are bent into ±softCap before the mask; default not. */
@@ -54,21 +58,128 @@ export function cachedSelfAttention(
   rotation: Rotation | undefined,
   options: CachedAttentionOptions,
 ): Attended {
-  const { hiddenSize, heads, kvHeads, headDim, inputBias, outputBias, headNorm = (_, __, value) => value } = options;
-  const project = (name: string, count: number) =>
-    splitHeads(
-      linear(module, name, x, { inFeatures: hiddenSize, outFeatures: count * headDim, bias: inputBias }),
-      count,
-      headDim,
-    );
-  const turn = (value: Value) => (rotation === undefined ? value : rotate(value, rotation));
-
-  const query = turn(headNorm(module, "q_norm", project("q_proj", heads)));
-  const key = turn(headNorm(module, "k_norm", project("k_proj", kvHeads)));
-  const value = project("v_proj", kvHeads);
-  const { output: mixed, present } = attendCached(module, { query, key, value }, decoder, options);
+  const { hiddenSize, heads, headDim, outputBias } = options;
+  const { output: mixed, present } = attendProjected(module, x, decoder, rotation, options);
   const shape = { inFeatures: heads * headDim, outFeatures: hiddenSize, bias: outputBias };
   return { output: linear(module, "o_proj", mixed, shape), present };
+}
+
+export interface AttendProjectedOptions extends AttendPackedOptions {
+  readonly hiddenSize: number;
+  /** Bias on q_proj, k_proj, v_proj. */
+  readonly inputBias: boolean;
+}
+
+/** The same without the last projection: x [batch, sequence, hidden] → [batch, sequence, heads · headDim]. */
+export function attendProjected(
+  module: Module,
+  x: Value,
+  decoder: DecoderInputs,
+  rotation: Rotation | undefined,
+  options: AttendProjectedOptions,
+): Attended {
+  const { heads, kvHeads, headDim } = options;
+  if (module.packs) return attendPacked(module, packedProjection(module, x, options), decoder, rotation, options);
+  const [query, key, value] = projections(module, x, options);
+  const apart = {
+    query: splitHeads(query, heads, headDim),
+    key: splitHeads(key, kvHeads, headDim),
+    value: splitHeads(value, kvHeads, headDim),
+  };
+  return attendCached(module, turnedHeads(module, apart, rotation, options.headNorm), decoder, options);
+}
+
+interface ProjectionOptions extends HeadSizes {
+  readonly hiddenSize: number;
+  readonly inputBias: boolean;
+}
+
+/** x [batch, sequence, hidden] → queries, keys and values [batch, sequence, count · headDim] by q_proj, k_proj, v_proj: by one product or three. */
+export function projections(
+  module: Module,
+  x: Value,
+  options: ProjectionOptions,
+): readonly [query: Value, key: Value, value: Value] {
+  const parts = projectionParts(options);
+  if (module.packs) {
+    const widths = parts.map(({ outFeatures }) => outFeatures);
+    return split(packedProjection(module, x, options), widths, -1) as [Value, Value, Value];
+  }
+  const { hiddenSize: inFeatures, inputBias: bias } = options;
+  const project = ({ name, outFeatures }: { name: string; outFeatures: number }) =>
+    linear(module, name, x, { inFeatures, outFeatures, bias });
+  return parts.map(project) as [Value, Value, Value];
+}
+
+/** All three side by side, by one product whose weight is "qkv_proj": [batch, sequence, (heads + 2 · kvHeads) · headDim]. */
+function packedProjection(module: Module, x: Value, options: ProjectionOptions): Value {
+  const { hiddenSize: inFeatures, inputBias: bias } = options;
+  return packedLinear(module, "qkv_proj", x, { inFeatures, parts: projectionParts(options), bias });
+}
+
+function projectionParts({ heads, kvHeads, headDim }: HeadSizes): readonly { name: string; outFeatures: number }[] {
+  return [
+    { name: "q_proj", outFeatures: heads * headDim },
+    { name: "k_proj", outFeatures: kvHeads * headDim },
+    { name: "v_proj", outFeatures: kvHeads * headDim },
+  ];
+}
+
+export interface AttendPackedOptions extends AttendCachedOptions {
+  readonly headNorm?: HeadNorm;
+}
+
+/**
+ * Attention over the cache and the new tokens, whose queries, keys and values lie side by side, not yet turned: packed
+ * [batch, sequence, (heads + 2 · kvHeads) · headDim] → [batch, sequence, heads · headDim]. GroupQueryAttention takes
+ * them apart where nothing turns, and turns them where all devices can; else they are split.
+ */
+export function attendPacked(
+  module: Module,
+  packed: Value,
+  decoder: DecoderInputs,
+  rotation: Rotation | undefined,
+  options: AttendPackedOptions,
+): Attended {
+  const { layer, heads, kvHeads, headDim, headNorm } = options;
+  const past = decoder.past?.[layer];
+  if (past !== undefined && headNorm === undefined && takesPacked(module, decoder, rotation, options)) {
+    return groupQuery({ query: packed }, past, decoder, options, rotation?.caches);
+  }
+  const [query, key, value] = split(packed, [heads * headDim, kvHeads * headDim, kvHeads * headDim], -1);
+  const apart = {
+    query: splitHeads(query, heads, headDim),
+    key: splitHeads(key, kvHeads, headDim),
+    value: splitHeads(value, kvHeads, headDim),
+  };
+  return attendCached(module, turnedHeads(module, apart, rotation, headNorm), decoder, options);
+}
+
+/** Whether GroupQueryAttention computes a layer from packed queries, keys and values that have not turned. */
+function takesPacked(
+  module: Module,
+  { batchSize }: Pick<DecoderInputs, "batchSize">,
+  rotation: Rotation | undefined,
+  { headDim, softCap, scaleFirst = false }: AttendCachedOptions,
+): boolean {
+  const { fused, weights } = module;
+  if (!fused.has("GroupQueryAttention") || softCap !== undefined || headDim % 8 !== 0) return false;
+  if (scaleFirst && weights.dtype === "float16") return false;
+  if (rotation === undefined) return true;
+  // its own rotation is for heads that 16 divides, and turns parts of them that 16 divides, too
+  const fits = headDim % 16 === 0 && rotation.size % 16 === 0 && rotation.caches !== undefined;
+  return fits && batchSize === 1 && fused.has("GroupQueryAttention position_ids");
+}
+
+/** Queries and keys normed and turned. */
+function turnedHeads(
+  module: Module,
+  { query, key, value }: QueryKeyValue,
+  rotation: Rotation | undefined,
+  headNorm: HeadNorm = (_, __, heads) => heads,
+): QueryKeyValue {
+  const turn = (heads: Value) => (rotation === undefined ? heads : rotate(heads, rotation));
+  return { query: turn(headNorm(module, "q_norm", query)), key: turn(headNorm(module, "k_norm", key)), value };
 }
 
 /** [batch, sequence, heads · headDim] → [batch, sequence, heads, headDim] */
@@ -144,30 +255,49 @@ function attendStandard(
   return { output: reshape(transpose(mixed, [0, 3, 1, 2, 4]), [0, 0, heads * headDim]), present };
 }
 
-/**
- * The same with onnxruntime's GroupQueryAttention. Every row is given the full length and the mask as a bias: with
- * lengths of its own, as the operator is usually wired, a row padded on the left would attend to its padding.
- */
+/** The same with onnxruntime's GroupQueryAttention. */
 function attendFused(
   module: Module,
   { query, key, value }: QueryKeyValue,
-  past: KeyValues | undefined,
+  past: KeyValues,
   decoder: DecoderInputs,
-  { heads, kvHeads, headDim, layer, scale, scaleFirst = false }: AttendCachedOptions & { readonly scale: number },
+  options: AttendCachedOptions & { readonly scale: number },
 ): Attended {
+  const { heads, kvHeads, headDim, scale, scaleFirst = false } = options;
   const scaled = scaleFirst && module.weights.dtype === "float16";
+  const inputs = {
+    query: flatHeads(scaled ? mul(query, scale) : query, heads * headDim),
+    key: flatHeads(key, kvHeads * headDim),
+    value: flatHeads(value, kvHeads * headDim),
+  };
+  return groupQuery(inputs, past, decoder, { ...options, scale: scaled ? 1 : scale });
+}
+
+/**
+ * GroupQueryAttention of query, key and value, or of all three packed, which `caches` turn. Every row is given the full length
+ * and the mask as a bias: with lengths of its own, as the operator is usually wired, a row padded on the left would attend to
+ * its padding.
+ */
+function groupQuery(
+  inputs: { readonly query: Value; readonly key?: Value; readonly value?: Value },
+  past: KeyValues,
+  decoder: DecoderInputs,
+  { heads, kvHeads, headDim, layer, scale = 1 / Math.sqrt(headDim) }: AttendCachedOptions,
+  caches?: Rotation["caches"],
+): Attended {
   const { output, presentKey, presentValue } = groupQueryAttention(
     {
-      query: flatHeads(scaled ? mul(query, scale) : query, heads * headDim),
-      key: flatHeads(key, kvHeads * headDim),
-      value: flatHeads(value, kvHeads * headDim),
-      pastKey: past?.key,
-      pastValue: past?.value,
+      ...inputs,
+      pastKey: past.key,
+      pastValue: past.value,
       seqlensK: decoder.lastColumns,
       totalSequenceLength: decoder.total,
+      cosCache: caches?.cos,
+      sinCache: caches?.sin,
+      positionIds: caches?.places,
       attentionBias: decoder.biases[layer],
     },
-    { heads, kvHeads, scale: scaled ? 1 : scale },
+    { heads, kvHeads, scale, rotary: caches !== undefined },
   );
   return { output, present: { key: presentKey, value: presentValue } };
 }

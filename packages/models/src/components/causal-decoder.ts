@@ -55,12 +55,12 @@ export interface CausalDecoderParts {
  * `last_hidden_state`.
  */
 export function causalDecoder(
-  { config, model, task, dtype, cacheDtype, tiedHead, logitsToKeep }: FamilyBuild<CausalDecoderConfig>,
+  { config, model, task, dtype, cacheDtype, tiedHead, logitsToKeep, batchSize }: FamilyBuild<CausalDecoderConfig>,
   parts: CausalDecoderParts,
 ): FamilyGraph {
   const { hiddenSize, vocabSize, layers, windows, kvHeads, headDim } = config;
   const { gpuOnly } = model;
-  const decoder = decoderInputs({ task, layers, windows, kvHeads, headDim, dtype, cacheDtype, gpuOnly });
+  const decoder = decoderInputs({ task, layers, windows, kvHeads, headDim, dtype, cacheDtype, gpuOnly, batchSize });
   const presents: KeyValues[] = [];
 
   const last = inside(model, parts.base, (base) => {
@@ -68,8 +68,8 @@ export function causalDecoder(
     const rotationOf = (layer: number): Rotation | undefined => {
       const rope = parts.rope?.(layer);
       if (rope === undefined) return undefined;
-      const rotation =
-        rotations.get(rope) ?? rotationAt(base, { ids: decoder.positionIds, most: config.positions }, rope, headDim);
+      const positions = { ids: decoder.positionIds, most: config.positions, total: decoder.totalSize };
+      const rotation = rotations.get(rope) ?? rotationAt(base, positions, rope, headDim);
       rotations.set(rope, rotation);
       return rotation;
     };

@@ -35,11 +35,15 @@ export interface DecoderInputs {
   /** All inputs in the order of the graph. */
   readonly inputs: readonly GraphValue[];
   readonly dtype: ComputeDType;
+  /** How many rows a batch has; undefined: any number. */
+  readonly batchSize: 1 | undefined;
   /** Score bias [batch, 1, sequence, total] of each layer. */
   readonly biases: readonly Value[];
   /** What GroupQueryAttention takes for lengths: int32 [batch], total − 1 in every row, and the int32 total. */
   readonly lastColumns: Value;
   readonly total: Value;
+  /** Count of cached and new tokens, as a shape: int64 [1]. */
+  readonly totalSize: Value;
 }
 
 export interface DecoderOptions {
@@ -54,6 +58,7 @@ export interface DecoderOptions {
   readonly cacheDtype: ComputeDType;
   /** Whether every node must have a kernel on a GPU. */
   readonly gpuOnly: boolean;
+  readonly batchSize: 1 | undefined;
 }
 
 const sequenceLength = "sequence_length";
@@ -68,10 +73,11 @@ export function decoderInputs(options: DecoderOptions): DecoderInputs {
   const { task, layers, kvHeads, headDim, dtype, cacheDtype } = options;
   const cached = task === "text-generation";
   const total = cached ? `${pastLength} + ${sequenceLength}` : sequenceLength;
-  const inputIds = input("input_ids", "int64", ["batch_size", sequenceLength]);
-  const attentionMask = input("attention_mask", "int64", ["batch_size", total]);
-  const positionIds = input("position_ids", "int64", ["batch_size", sequenceLength]);
-  const cacheShape = ["batch_size", kvHeads, pastLength, headDim];
+  const batch = options.batchSize ?? "batch_size";
+  const inputIds = input("input_ids", "int64", [batch, sequenceLength]);
+  const attentionMask = input("attention_mask", "int64", [batch, total]);
+  const positionIds = input("position_ids", "int64", [batch, sequenceLength]);
+  const cacheShape = [batch, kvHeads, pastLength, headDim];
   const caches = Array.from({ length: cached ? layers : 0 }, (_, layer) => ({
     key: input(`past_key_values.${layer}.key`, cacheDtype, cacheShape),
     value: input(`past_key_values.${layer}.value`, cacheDtype, cacheShape),
@@ -83,7 +89,9 @@ export function decoderInputs(options: DecoderOptions): DecoderInputs {
     past: cached ? caches.map(({ key, value }) => ({ key: cast(key, dtype), value: cast(value, dtype) })) : undefined,
     inputs: [inputIds, attentionMask, positionIds, ...caches.flatMap(({ key, value }) => [key, value])],
     dtype,
+    batchSize: options.batchSize,
     ...named("mask", () => ({
+      totalSize: shapeOf(attentionMask, { start: 1, end: 2 }),
       biases: biasesOf(attentionMask, caches[0]?.key, options),
       ...lengthsOf(attentionMask, options),
     })),

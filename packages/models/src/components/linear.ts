@@ -35,3 +35,29 @@ export function linearStoredTransposed(
     return bias ? add(product, weight(module, "bias", [outFeatures])) : product;
   });
 }
+
+export interface PackedLinearOptions {
+  readonly inFeatures: number;
+  /** The layers, in the order of their results, and how many outputs each has. */
+  readonly parts: readonly { readonly name: string; readonly outFeatures: number }[];
+  readonly bias: boolean;
+}
+
+/**
+ * Linear layers of one input as the single layer `name`: x [..., in] → [..., out₁ + out₂ + …], the results of the layers one
+ * after another. One product reads x once where runtimes pack or quantize what they multiply.
+ */
+export function packedLinear(
+  parent: Module,
+  name: string,
+  x: Value,
+  { inFeatures, parts, bias }: PackedLinearOptions,
+): Value {
+  const stored = (kind: string, inner: readonly number[]) =>
+    parts.map((part) => ({ name: pathOf(parent, `${part.name}.${kind}`), shape: [part.outFeatures, ...inner] }));
+  return inside(parent, name, (module) => {
+    const { weights } = module;
+    const product = matMul(x, weights.joinedMatrix(stored("weight", [inFeatures]), pathOf(module, "weight")));
+    return bias ? add(product, weights.joined(stored("bias", []), pathOf(module, "bias"))) : product;
+  });
+}

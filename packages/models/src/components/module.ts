@@ -8,6 +8,10 @@ export interface Module {
   readonly weights: Weights;
   /** Fused operators that the graph may use. */
   readonly fused: ReadonlySet<FusedOp>;
+  /** Whether projections of one input are computed by one product. */
+  readonly packs: boolean;
+  /** Whether the graph runs on CPUs alone. */
+  readonly cpuOnly: boolean;
   /** Whether every node must have a kernel on a GPU, sizes and positions included. */
   readonly gpuOnly: boolean;
 }

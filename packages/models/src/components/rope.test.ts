@@ -93,7 +93,12 @@ const cases: readonly Case[] = [
   },
 ];
 
-const plain = { fused: new Set<never>(), gpuOnly: false, weights: { dtype: "float32" } as Module["weights"] };
+const plain = {
+  fused: new Set<never>(),
+  cpuOnly: false,
+  gpuOnly: false,
+  weights: { dtype: "float32" } as Module["weights"],
+};
 
 for (const { name, config, defaults, position, cos, sin } of cases) {
   test(`${name}: cosines and sines are those of the reference`, async () => {

@@ -2,8 +2,10 @@ import {
   add,
   cast,
   concat,
+  cos as cosOf,
   div,
   size as elements,
+  expand,
   greater,
   max,
   mul,
@@ -13,6 +15,7 @@ import {
   reshape,
   rotaryEmbedding,
   shapeOf,
+  sin as sinOf,
   split,
   sub,
   unsqueeze,
@@ -83,12 +86,17 @@ export interface Rotation {
   readonly size: number;
   /** What RotaryEmbedding takes: cos and sin as rows [rows, size / 2], and int64 [batch, sequence] which row a token turns by, or [1] the first. */
   readonly rows?: { readonly cos: Value; readonly sin: Value; readonly places: Value };
+  /**
+   * What GroupQueryAttention takes to turn queries and keys itself: the same rows, followed by as many as there are tokens in
+   * all, which nothing turns by; it wants that many.
+   */
+  readonly caches?: { readonly cos: Value; readonly sin: Value; readonly places: Value };
 }
 
 /** Positions of tokens. */
 export type Positions =
-  /** int64 [batch, sequence]; below `most` where nothing may run on the CPU. */
-  | { readonly ids: Value; readonly most: number }
+  /** int64 [batch, sequence], below `most` where nothing may run on the CPU; `total` tokens with cached ones, int64 [1]. */
+  | { readonly ids: Value; readonly most: number; readonly total?: Value }
   /** float32 [sequence], the same for all rows: 1, 2, … */
   | { readonly columns: Value };
 
@@ -96,7 +104,7 @@ export type Positions =
  * Angles are computed in float32, whatever the graph computes in: half precision cannot hold a position times a frequency.
  */
 export function rotationAt(
-  { fused, gpuOnly, weights: { dtype } }: Pick<Module, "fused" | "gpuOnly" | "weights">,
+  { fused, cpuOnly, gpuOnly, weights: { dtype } }: Pick<Module, "fused" | "cpuOnly" | "gpuOnly" | "weights">,
   positions: Positions,
   rope: Rope,
   headDim: number,
@@ -106,13 +114,20 @@ export function rotationAt(
   const angles = mul(unsqueeze(places, [2]), frequenciesAt(places, rope, size));
   const factor = "attentionFactor" in rope ? rope.attentionFactor : 1;
   const table = (values: Value) => cast(factor === 1 ? values : mul(values, factor), dtype);
-  const angle = cosSin(angles);
+  const angle = cpuOnly ? { cos: cosOf(angles), sin: sinOf(angles) } : cosSin(angles);
   const [cos, sin] = [table(angle.cos), table(angle.sin)]; // [batch, sequence, size / 2]
   const rotation = { cos: unsqueeze(cos, [2]), sin: unsqueeze(sin, [2]), size };
   const rowOf = rowsOf(positions, gpuOnly);
   if (!fused.has("RotaryEmbedding") || rowOf === undefined) return rotation;
   const flat = (values: Value) => reshape(values, [-1, size / 2]);
-  return { ...rotation, rows: { cos: flat(cos), sin: flat(sin), places: rowOf } };
+  const rows = { cos: flat(cos), sin: flat(sin), places: rowOf };
+  if ("columns" in positions || positions.total === undefined) return { ...rotation, rows };
+  const spare = expand(cast(fromData("float32", new Float32Array(size / 2), [1, size / 2]), dtype), [
+    positions.total,
+    size / 2,
+  ]);
+  const longer = (values: Value) => concat([values, spare], 0);
+  return { ...rotation, rows, caches: { cos: longer(rows.cos), sin: longer(rows.sin), places: rowOf } };
 }
 
 /** Positions in float32 [batch, sequence]. */

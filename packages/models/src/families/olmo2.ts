@@ -1,6 +1,6 @@
 import { add, type Value } from "@loomweight/graph";
 import { readActivation } from "../components/activation.ts";
-import { type Attended, attendCached, splitHeads } from "../components/attention.ts";
+import { type Attended, attendCached, projections, splitHeads } from "../components/attention.ts";
 import { type CausalDecoderConfig, causalDecoder, type DecoderLayer } from "../components/causal-decoder.ts";
 import { embedding } from "../components/embeddings.ts";
 import { linear } from "../components/linear.ts";
@@ -82,14 +82,13 @@ function block(module: Module, x: Value, place: DecoderLayer, config: Olmo2Confi
 
 function attention(self: Module, x: Value, { layer, decoder, rotation }: DecoderLayer, config: Olmo2Config): Attended {
   const { hiddenSize, heads, kvHeads, headDim, epsilon, attentionBias: bias } = config;
-  const project = (name: string, count: number) =>
-    linear(self, name, x, { inFeatures: hiddenSize, outFeatures: count * headDim, bias });
+  const [q, k, v] = projections(self, x, { hiddenSize, heads, kvHeads, headDim, inputBias: bias });
   const normed = (name: string, projected: Value, count: number) =>
     splitHeads(rmsNorm(self, name, projected, { size: count * headDim, epsilon }), count, headDim);
   const turn = (value: Value) => (rotation === undefined ? value : rotate(value, rotation));
-  const query = turn(normed("q_norm", project("q_proj", heads), heads));
-  const key = turn(normed("k_norm", project("k_proj", kvHeads), kvHeads));
-  const value = splitHeads(project("v_proj", kvHeads), kvHeads, headDim);
+  const query = turn(normed("q_norm", q, heads));
+  const key = turn(normed("k_norm", k, kvHeads));
+  const value = splitHeads(v, kvHeads, headDim);
   const { output: mixed, present } = attendCached(self, { query, key, value }, decoder, { ...config, layer });
   return {
     output: linear(self, "o_proj", mixed, { inFeatures: heads * headDim, outFeatures: hiddenSize, bias }),

@@ -1,6 +1,6 @@
 import { add, type Value } from "@loomweight/graph";
 import { readActivation } from "../components/activation.ts";
-import { type Attended, attendCached, splitHeads } from "../components/attention.ts";
+import { type Attended, attendProjected } from "../components/attention.ts";
 import { type CausalDecoderConfig, causalDecoder, type DecoderLayer } from "../components/causal-decoder.ts";
 import { embedding } from "../components/embeddings.ts";
 import { linear } from "../components/linear.ts";
@@ -8,7 +8,6 @@ import { plainMlp } from "../components/mlp.ts";
 import { inside, type Module } from "../components/module.ts";
 import { layerNorm } from "../components/norms.ts";
 import { decoderEmbedding, decoderHead, decoderHeadNames } from "../components/pre-norm-decoder.ts";
-import { rotate } from "../components/rope.ts";
 import { type Rope, readRope } from "../components/rope-config.ts";
 import { type DecoderSizes, readDecoderSizes } from "../decoder-config.ts";
 import { defineFamily } from "../family.ts";
@@ -83,20 +82,14 @@ function block(module: Module, x: Value, place: DecoderLayer, config: PhiConfig)
 }
 
 function attention(self: Module, x: Value, { layer, decoder, rotation }: DecoderLayer, config: PhiConfig): Attended {
-  const { hiddenSize, heads, kvHeads, headDim, epsilon, headNorm } = config;
-  const project = (name: string, count: number) => {
-    const shape = { inFeatures: hiddenSize, outFeatures: count * headDim, bias: true };
-    return splitHeads(linear(self, name, x, shape), count, headDim);
-  };
-  const normed = (name: string, states: Value) =>
-    headNorm ? layerNorm(self, name, states, { size: headDim, epsilon }) : states;
-  const turn = (states: Value) => (rotation === undefined ? states : rotate(states, rotation));
-  const query = turn(normed("q_layernorm", project("q_proj", heads)));
-  const key = turn(normed("k_layernorm", project("k_proj", kvHeads)));
-  const value = project("v_proj", kvHeads);
-  const { output: mixed, present } = attendCached(self, { query, key, value }, decoder, {
+  const { hiddenSize, heads, headDim, epsilon, headNorm } = config;
+  const normed = (module: Module, name: string, states: Value) =>
+    layerNorm(module, name.replace("norm", "layernorm"), states, { size: headDim, epsilon });
+  const { output: mixed, present } = attendProjected(self, x, decoder, rotation, {
     ...config,
     layer,
+    inputBias: true,
+    headNorm: headNorm ? normed : undefined,
     scaleFirst: true,
   });
   const shape = { inFeatures: heads * headDim, outFeatures: hiddenSize, bias: true };

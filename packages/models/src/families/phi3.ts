@@ -1,13 +1,12 @@
 import { add, mul, split, type Value } from "@loomweight/graph";
 import { readActivation } from "../components/activation.ts";
-import { type Attended, attendCached, splitHeads } from "../components/attention.ts";
+import { type Attended, attendPacked } from "../components/attention.ts";
 import { type CausalDecoderConfig, causalDecoder, type DecoderLayer } from "../components/causal-decoder.ts";
 import { embedding } from "../components/embeddings.ts";
 import { linear } from "../components/linear.ts";
 import { inside, type Module } from "../components/module.ts";
 import { rmsNorm } from "../components/norms.ts";
 import { decoderEmbedding, decoderHead, decoderHeadNames } from "../components/pre-norm-decoder.ts";
-import { rotate } from "../components/rope.ts";
 import { type Rope, readRope } from "../components/rope-config.ts";
 import { type DecoderSizes, readDecoderSizes } from "../decoder-config.ts";
 import { defineFamily } from "../family.ts";
@@ -93,15 +92,9 @@ function block(module: Module, x: Value, place: DecoderLayer, config: Phi3Config
 
 function attention(self: Module, x: Value, { layer, decoder, rotation }: DecoderLayer, config: Phi3Config): Attended {
   const { hiddenSize, heads, kvHeads, headDim } = config;
-  const sizes = [heads, kvHeads, kvHeads].map((count) => count * headDim);
-  const outFeatures = sizes.reduce((sum, size) => sum + size);
+  const outFeatures = (heads + 2 * kvHeads) * headDim;
   const fused = linear(self, "qkv_proj", x, { inFeatures: hiddenSize, outFeatures, bias: false });
-  const [query, key, value] = split(fused, sizes, -1).map((part, i) =>
-    splitHeads(part, i === 0 ? heads : kvHeads, headDim),
-  );
-  const turn = (states: Value) => (rotation === undefined ? states : rotate(states, rotation));
-  const turned = { query: turn(query), key: turn(key), value };
-  const { output: mixed, present } = attendCached(self, turned, decoder, { ...config, layer });
+  const { output: mixed, present } = attendPacked(self, fused, decoder, rotation, { ...config, layer });
   return {
     output: linear(self, "o_proj", mixed, { inFeatures: heads * headDim, outFeatures: hiddenSize, bias: false }),
     present,

@@ -11,7 +11,10 @@ import { stoppable } from "./export-model.ts";
 import { verifyFiles } from "./verify.ts";
 
 export interface ExportInPlaceOptions
-  extends Pick<ExportOptions, "task" | "fuse" | "devices" | "logitsToKeep" | "ignoreConfig" | "ignoreTensors"> {
+  extends Pick<
+    ExportOptions,
+    "task" | "fuse" | "devices" | "logitsToKeep" | "batchSize" | "ignoreConfig" | "ignoreTensors"
+  > {
   /** Arithmetic of the graph: "fp32" (default) or "fp16". The weights stay as they are stored. */
   readonly dtype?: "fp32" | "fp16";
   /** Replace model files that exist; default false. */
@@ -47,7 +50,7 @@ export async function exportInPlace(path: string, options: ExportInPlaceOptions 
   }
   const folder = await openModel(path);
   try {
-    const plan = await planExport(folder, { ...rest, dtypes: [dtype] });
+    const plan = await planExport(folder, { ...rest, dtypes: [dtype], packed: false }); // joined weights lie in no file
     const written: Omit<ExportedFile, "verification">[] = [];
     if (!force) for (const { file } of plan.graphs) await refuseExisting(join(path, file));
     for (const { file, graph, model } of plan.graphs) {
