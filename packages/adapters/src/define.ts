@@ -190,8 +190,11 @@ export interface AdapterMethod<S extends OptionSpecs = OptionSpecs, P extends st
   ): Value;
   /** W′ − W does not depend on W: unfolding subtracts it. */
   readonly additive?: boolean;
-  /** The weight before from the one after (`layer.weight`), where `weight` can be undone and is not additive. */
-  original?(layer: LayerValues, params: Params<NoInfer<P>>, options: OptionValues<NoInfer<S>>): Value;
+  /**
+   * The weight before from the one after (`layer.weight`), where `weight` can be undone and is not additive; undefined
+   * for options with which it cannot.
+   */
+  original?(layer: LayerValues, params: Params<NoInfer<P>>, options: OptionValues<NoInfer<S>>): Value | undefined;
   /** What becomes of the layer's bias [out], where the layer has these parameters. */
   readonly bias?: {
     readonly needs: readonly NoInfer<P>[];
@@ -200,6 +203,8 @@ export interface AdapterMethod<S extends OptionSpecs = OptionSpecs, P extends st
     /** The same where it depends on the options. */
     missingFor?(options: OptionValues<NoInfer<S>>): "refuse" | "skip";
     change(bias: Value, layer: LayerShape, params: Params<NoInfer<P>>, options: OptionValues<NoInfer<S>>): Value;
+    /** The bias before from the one after; absent where `change` forgets it. */
+    original?(bias: Value, layer: LayerShape, params: Params<NoInfer<P>>, options: OptionValues<NoInfer<S>>): Value;
   };
   tiling?(layer: LayerShape, options: OptionValues<NoInfer<S>>): Tiling;
   readonly files: PeftFormat<NoInfer<S>, NoInfer<P>>;

@@ -49,6 +49,7 @@ export { blockMethods } from "./block-catalogue.ts";
 export { adapterMethods } from "./catalogue.ts";
 export * from "./define.ts";
 export * from "./define-block.ts";
+export { compareFolded, type FoldedComparison } from "./fold/compare-folded.ts";
 export {
   type FoldedCheckpoint,
   type FoldedCheckpointOptions,
@@ -66,6 +67,7 @@ export {
   type FoldStep,
   planFold,
 } from "./fold/plan.ts";
+export { unfoldAdapters } from "./fold/unfolded-checkpoint.ts";
 export { type CordaOptions, corda } from "./initialise/corda.ts";
 export {
   type EvaLayers,

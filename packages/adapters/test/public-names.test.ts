@@ -19,6 +19,7 @@ test("the public names are these", () => {
     "adapterMethods",
     "adapterRandom",
     "blockMethods",
+    "compareFolded",
     "corda",
     "countBlockParameters",
     "defineAdapter",
@@ -53,6 +54,7 @@ test("the public names are these", () => {
     "shiftSpectrum",
     "taskSchedule",
     "taskShares",
+    "unfoldAdapters",
     "writeAdapter",
   ]);
   expect(Object.keys(attachNames).sort()).toEqual([
@@ -67,7 +69,7 @@ test("the public names are these", () => {
     "targetLayers",
     "weightTensor",
   ]);
-  expect(Object.keys(node).sort()).toEqual(["foldModel", "openAdapterFolder", "openFoldedFolders"]);
+  expect(Object.keys(node).sort()).toEqual(["foldModel", "openAdapterFolder", "openFoldedFolders", "unfoldModel"]);
 });
 
 test("the examples of the README run as they are printed", async () => {

@@ -140,9 +140,27 @@ export function createProgram(run: Runner): Command {
     .option("--force", "replace the output folder if it exists")
     .addOption(new Option("--dtype <dtype>", "dtype of the folded weights (default: the base's)").choices(foldDTypes))
     .option("--allow-non-finite", "write NaN and infinities instead of stopping at them")
+    .option("--resume", "continue what an interrupted run of the same command left")
+    .option("--keep-base", "keep the base's bytes of what changes in a file beside the weights, for unfold")
     .option("--shard-size <size>", "largest weights file, such as 5GB", parseSize)
     .action((base: string, adapters: string[], options: FoldFlags) =>
       run(async (context) => (await import("./commands/fold.ts")).fold(context, options, base, adapters)),
+    );
+
+  program
+    .command("unfold")
+    .description("take PEFT adapters out of the weights they were folded into")
+    .argument("<folded>", "the folded model's folder")
+    .argument("<adapter...>", "the adapters that were folded, in that order")
+    .requiredOption("-o, --out <folder>", "the folder to write; must not exist")
+    .option("--base <model>", "the model they were folded into: its exact bytes come back (default: what fold kept)")
+    .option("--allow-rounding", "with a base: accept differences of rounding, as when another tool folded them")
+    .option("--force", "replace the output folder if it exists")
+    .option("--allow-non-finite", "write NaN and infinities instead of stopping at them")
+    .option("--resume", "continue what an interrupted run of the same command left")
+    .option("--shard-size <size>", "largest weights file, such as 5GB", parseSize)
+    .action((folded: string, adapters: string[], options: UnfoldFlags) =>
+      run(async (context) => (await import("./commands/unfold.ts")).unfold(context, options, folded, adapters)),
     );
 
   program
@@ -343,6 +361,18 @@ export interface FoldFlags {
   readonly force?: boolean;
   readonly dtype?: (typeof foldDTypes)[number];
   readonly allowNonFinite?: boolean;
+  readonly resume?: boolean;
+  readonly keepBase?: boolean;
+  readonly shardSize?: number;
+}
+
+export interface UnfoldFlags {
+  readonly out: string;
+  readonly base?: string;
+  readonly allowRounding?: boolean;
+  readonly force?: boolean;
+  readonly allowNonFinite?: boolean;
+  readonly resume?: boolean;
   readonly shardSize?: number;
 }
 

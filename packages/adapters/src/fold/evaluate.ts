@@ -16,6 +16,7 @@ import type { Codec } from "./codes.ts";
 import { type LayerParams, type LoadedParams, loadParams, type ParamReader } from "./params.ts";
 import { type FoldedTensor, type FoldStep, rowsOf } from "./plan.ts";
 import { asMatrix, asStored, sliceLayer, sliceParam } from "./slice.ts";
+import { unfoldedBias, unfoldedWeight } from "./unfold.ts";
 
 /** Elements evaluated at once: small enough for the processor's cache. */
 const tileElements = 131_072;
@@ -37,6 +38,8 @@ export interface EvaluateOptions {
   readonly signal?: AbortSignal;
   /** Let NaN and infinities pass into the result; default false. */
   readonly allowNonFinite?: boolean;
+  /** Take the operations back, last first: what the base held before them, by arithmetic; default false. */
+  readonly undo?: boolean;
   /** Where the base's bytes are read into; default fresh arrays. */
   readonly buffers?: BufferPool;
 }
@@ -52,11 +55,12 @@ export async function prepareTensor(
     tensor.operations.map(async ({ kind, step }) => ({
       kind,
       step,
-      ...(await loadParams(step, reader, options.signal)),
+      ...(await loadParams(step, reader, options)),
     })),
   );
   const summed = operations.map(
-    ({ kind, step }) => kind === "weight" && step.method.sums !== undefined && storedAxis(step.layer) === "in",
+    ({ kind, step }) =>
+      options.undo !== true && kind === "weight" && step.method.sums !== undefined && storedAxis(step.layer) === "in",
   );
   if (!summed.includes(true)) return { tensor, operations };
   const sums: Record<string, Tensor>[] = operations.map(() => ({}));
@@ -117,7 +121,7 @@ export async function evaluateRows(
     try {
       const values = tileValues(codec, count);
       codec.load(values, dtype as KernelDType, bytes.subarray(from, from + byteLengthOf(dtype, count)));
-      const folded = withKernelMemory(codec.kernels, () => applyOperations(prepared, values, row, last));
+      const folded = withKernelMemory(codec.kernels, () => applyOperations(prepared, values, row, last, options.undo));
       const codes = out.subarray(to, to + byteLengthOf(tensor.dtype, count));
       const bad = codec.store(tensor.dtype as KernelDType, codes, folded);
       if (bad >= 0 && options.allowNonFinite !== true) {
@@ -137,25 +141,30 @@ function tileValues({ kernels }: Codec, count: number): Float64Array {
   return new Float64Array(block.buffer, block.byteOffset, count);
 }
 
-/** The values of rows [start, end) after every operation, row-major. `values` are the base's. */
+/**
+ * The values of rows [start, end) after every operation, row-major. `values` are the base's; with `undo` those after
+ * every operation, and the result is what they were before.
+ */
 export function applyOperations(
   prepared: PreparedTensor,
   values: Float64Array,
   start: number,
   end: number,
+  undo = false,
 ): Float64Array {
   let now: Float64Array = values;
-  for (const operation of prepared.operations) {
+  const change = undo ? undone : applied;
+  for (const operation of undo ? prepared.operations.toReversed() : prepared.operations) {
     const { rows } = operation.step;
     if (rows === undefined) {
-      now = applied(prepared.tensor, operation, { base: values, now, start, end });
+      now = change(prepared.tensor, operation, { base: values, now, start, end });
       continue;
     }
     const [from, to] = [Math.max(start, rows.start), Math.min(end, rows.end)];
     if (from >= to) continue;
     const { rowLength } = prepared.tensor;
     const [first, last] = [(from - start) * rowLength, (to - start) * rowLength];
-    const part = applied(prepared.tensor, operation, {
+    const part = change(prepared.tensor, operation, {
       base: values.subarray(first, last),
       now: now.subarray(first, last),
       start: from - rows.start,
@@ -187,6 +196,20 @@ function applied(tensor: FoldedTensor, operation: PreparedOperation, tile: Opera
   const { layer, own } = weightTile(operation, tile);
   const sums = operation.sums ?? method.sums?.(layer, own, module.options) ?? {};
   const weight = computed((method.weight as NonNullable<typeof method.weight>)(layer, own, module.options, sums), step);
+  return storedValues(weight, layer, tensor.name, step, tile.now.length);
+}
+
+function undone(tensor: FoldedTensor, operation: PreparedOperation, tile: OperationTile): Float64Array {
+  const { step } = operation;
+  const { options } = step.module;
+  if (operation.kind === "bias") {
+    const { layer, own } = biasTile(operation, tile);
+    const bias = fromData("float64", tile.now, [tile.now.length]);
+    return contiguousData(unfoldedBias(step.method, bias, layer, own, options)) as Float64Array;
+  }
+  // Methods that read the base itself cannot be undone: what they are given as base is what is there now.
+  const { layer, own } = weightTile(operation, { ...tile, base: tile.now });
+  const weight = unfoldedWeight(step.method, layer, own, options);
   return storedValues(weight, layer, tensor.name, step, tile.now.length);
 }
 

@@ -20,7 +20,7 @@ const kernelBytes = 32 << 20;
 /** Tensors whose parameters are kept at once: the one that is read, the next, and some of a reader that jumps. */
 const keptTensors = 4;
 
-export interface FoldedCheckpointOptions extends Omit<EvaluateOptions, "signal"> {}
+export interface FoldedCheckpointOptions extends Omit<EvaluateOptions, "signal" | "buffers"> {}
 
 export interface OpenFoldedOptions extends FoldPlanOptions, FoldedCheckpointOptions {}
 
@@ -35,7 +35,8 @@ export function foldedCheckpoint(plan: FoldPlan, options: FoldedCheckpointOption
   const reader = createParamReader(codec);
   const buffers = createBufferPool();
   const prepared = new Map<string, Promise<PreparedTensor>>();
-  const label = `${plan.base.location} + ${plan.adapters.map(({ location }) => location).join(" + ")}`;
+  const sign = options.undo ? "−" : "+";
+  const label = [plan.base.location, ...plan.adapters.map(({ location }) => location)].join(` ${sign} `);
   const tensors = new Map<string, TensorInfo>();
   for (const [name, { dtype, shape }] of plan.tensors) {
     tensors.set(name, {

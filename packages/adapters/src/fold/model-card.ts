@@ -9,6 +9,7 @@ export interface CardSource {
 }
 
 export interface CardFacts {
+  /** What the adapters were folded into, or the folded model they are taken out of. */
   readonly base: CardSource;
   readonly adapters: readonly CardSource[];
   readonly dtype?: string;
@@ -29,7 +30,32 @@ export function statedLicence(card: string): string | undefined {
  * README.md of a folded model: what it was made from and how, what the sources say of their licences, the version of
  * the tool. The same inputs give the same text: no time, no paths.
  */
-export function foldCard({ base, adapters, dtype, warnings, tool }: CardFacts): string {
+export function foldCard(facts: CardFacts): string {
+  const { base, adapters, dtype } = facts;
+  return card(facts, {
+    title: `${plain(base.name)} with ${adapters.length === 1 ? "an adapter" : `${adapters.length} adapters`} folded in`,
+    text: `The weights of \`${code(base.name)}\` with ${adapters.map(({ name, method }) => `\`${code(name)}\` (${method})`).join(", then ")} folded into them${dtype === undefined ? "" : `, written as ${dtype}`}. Computed in float64 and rounded once.`,
+    baseIs: "base model",
+  });
+}
+
+/** README.md of a model that adapters were taken out of; `exact`: it holds the base's own bytes. */
+export function unfoldCard(facts: CardFacts, exact: boolean): string {
+  const { base, adapters } = facts;
+  const names = adapters.map(({ name, method }) => `\`${code(name)}\` (${method})`).join(" and ");
+  return card(facts, {
+    title: `${plain(base.name)} without ${adapters.length === 1 ? "its adapter" : `its ${adapters.length} adapters`}`,
+    text: exact
+      ? `The base of \`${code(base.name)}\`, into which ${names} had been folded: its own bytes.`
+      : `The weights of \`${code(base.name)}\` with ${names} taken back by arithmetic: equal to the base they were folded into up to rounding, not byte for byte.`,
+    baseIs: "folded model",
+  });
+}
+
+function card(
+  { base, adapters, warnings, tool }: CardFacts,
+  { title, text, baseIs }: { readonly title: string; readonly text: string; readonly baseIs: string },
+): string {
   const licences = new Set([base, ...adapters].map(({ licence }) => licence ?? ""));
   const single = licences.size === 1 ? [...licences][0] : "";
   const sources = [base, ...adapters];
@@ -45,15 +71,15 @@ export function foldCard({ base, adapters, dtype, warnings, tool }: CardFacts): 
       .map((method) => `  - ${method}`),
     "---",
     "",
-    `# ${plain(base.name)} with ${adapters.length === 1 ? "an adapter" : `${adapters.length} adapters`} folded in`,
+    `# ${title}`,
     "",
-    `The weights of \`${code(base.name)}\` with ${adapters.map(({ name, method }) => `\`${code(name)}\` (${method})`).join(", then ")} folded into them${dtype === undefined ? "" : `, written as ${dtype}`}. Computed in float64 and rounded once.`,
+    text,
     "",
     "| source | what | from | licence stated |",
     "|---|---|---|---|",
     ...sources.map(
       ({ name, origin, licence, method }) =>
-        `| \`${code(name)}\` | ${method === undefined ? "base model" : `${method} adapter`} | ${origin === undefined ? "" : `\`${code(origin)}\``} | ${licence === undefined ? "not stated" : plain(licence)} |`,
+        `| \`${code(name)}\` | ${method === undefined ? baseIs : `${method} adapter`} | ${origin === undefined ? "" : `\`${code(origin)}\``} | ${licence === undefined ? "not stated" : plain(licence)} |`,
     ),
     "",
     single === "" && licences.size > 1

@@ -6,6 +6,7 @@ import type { Adapter } from "../peft/adapter.ts";
 import type { Codec } from "./codes.ts";
 import type { FoldStep } from "./plan.ts";
 import { asMatrix } from "./slice.ts";
+import { needsBase } from "./unfold.ts";
 
 export type LoadedParams = Readonly<Record<string, Tensor>>;
 
@@ -57,7 +58,11 @@ export function createParamReader(codec: Codec): ParamReader {
  * Reads a module's parameters as float64 (whole numbers as int64) in their own shapes, the shared tensors that it uses,
  * and what its method prepares from them and from the whole base weight. Throws `NON_FINITE` naming the tensor.
  */
-export async function loadParams(step: FoldStep, reader: ParamReader, signal?: AbortSignal): Promise<LayerParams> {
+export async function loadParams(
+  step: FoldStep,
+  reader: ParamReader,
+  { signal, undo = false }: { readonly signal?: AbortSignal; readonly undo?: boolean } = {},
+): Promise<LayerParams> {
   const { adapter, layer, method, module, shared } = step;
   const own = Object.entries(step.shapes).map(async ([param, shape]) => {
     const info = module.params.get(param) as TensorInfo;
@@ -76,7 +81,13 @@ export async function loadParams(step: FoldStep, reader: ParamReader, signal?: A
   const shapes: Record<string, ParamShape> = { ...step.shapes };
   for (const param of shared.keys()) shapes[param] = params[param].shape;
   if (method.prepare !== undefined) {
-    const context = { ...step.place, weight: () => readWeight(step, reader.codec, signal) };
+    const context = {
+      ...step.place,
+      weight: async () => {
+        if (undo) throw needsBase(method, "it starts from the base's weight");
+        return readWeight(step, reader.codec, signal);
+      },
+    };
     const made = await method.prepare(layer, { ...params }, module.options, context);
     const known = (method.prepared?.(layer, module.options) ?? {}) as Readonly<Record<string, ParamShape | undefined>>;
     for (const [name, value] of Object.entries(made)) {

@@ -1,11 +1,7 @@
 import { isGraphValue, sub } from "@loomweight/graph";
 import { fromData, LoomweightError, type OptionSpecs, type OptionValues, type Tensor } from "@loomweight/tensor";
 import type { AdapterMethod, LayerValues, Params } from "../define.ts";
-
-/** Whether a method's change of a weight can be undone without the base. */
-export function isInvertible<S extends OptionSpecs, P extends string>(method: AdapterMethod<S, P>): boolean {
-  return method.weight === undefined || method.additive === true || method.original !== undefined;
-}
+import type { LayerShape } from "../layer.ts";
 
 /**
  * The weight [out, in] before an adapter from the one after it (`layer.weight`), by arithmetic: equal up to rounding.
@@ -23,9 +19,27 @@ export function unfoldedWeight<S extends OptionSpecs, P extends string>(
       ? sub(layer.weight, method.weight(withoutWeight(layer), params, options, {}))
       : undefined);
   if (original !== undefined && !isGraphValue(original)) return original;
-  throw new LoomweightError({
+  throw needsBase(method, "the folded weight does not determine the one before");
+}
+
+/** The bias [out] before an adapter from the one after it. Throws `UNSUPPORTED_ADAPTER` where the method forgets it. */
+export function unfoldedBias<S extends OptionSpecs, P extends string>(
+  method: AdapterMethod<S, P>,
+  bias: Tensor,
+  layer: LayerShape,
+  params: Params<P>,
+  options: OptionValues<S>,
+): Tensor {
+  const original = method.bias?.original?.(bias, layer, params, options);
+  if (original !== undefined && !isGraphValue(original)) return original;
+  throw needsBase(method, "the folded bias does not determine the one before");
+}
+
+/** A method that arithmetic cannot undo. */
+export function needsBase({ name }: { readonly name: string }, reason: string): LoomweightError {
+  return new LoomweightError({
     code: "UNSUPPORTED_ADAPTER",
-    problem: `${method.name} cannot be undone by arithmetic: the folded weight does not determine the one before`,
+    problem: `${name} cannot be undone by arithmetic: ${reason}`,
     fix: "Give the base model.",
   });
 }

@@ -1,4 +1,4 @@
-import { add } from "@loomweight/graph";
+import { add, sub } from "@loomweight/graph";
 import { type OptionValues, zeros } from "@loomweight/tensor";
 import { defineAdapter } from "../define.ts";
 import { note } from "../peft/field.ts";
@@ -18,7 +18,11 @@ export const beft = defineAdapter({
   params: () => ({ shift: ["out"] }),
   init: (layer) => ({ shift: zeros([layer.out]) }),
   apply: (layer, { shift }, x) => add(layer.forward(x), layer.perOutput(shift)),
-  bias: { needs: ["shift"], change: (bias, _layer, { shift }) => add(bias, shift) },
+  bias: {
+    needs: ["shift"],
+    change: (bias, _layer, { shift }) => add(bias, shift),
+    original: (bias, _layer, { shift }) => sub(bias, shift),
+  },
   tiling: () => ({ out: 1, in: 1 }),
   files: {
     peftTypes: ["BEFT"],

@@ -39,6 +39,8 @@ export const ia3 = defineAdapter({
     needs: ["scale"],
     missing: "skip",
     change: (bias, layer, { scale }, { feedforward }) => (feedforward ? bias : mul(bias, reshape(scale, [layer.out]))),
+    original: (bias, layer, { scale }, { feedforward }) =>
+      feedforward ? bias : div(bias, reshape(scale, [layer.out])),
   },
   // A convolution's `in` counts kernel positions, the scale channels.
   tiling: (layer) => (layer.kind === "convolution" ? { out: 1 } : { out: 1, in: 1 }),

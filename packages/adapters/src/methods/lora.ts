@@ -75,6 +75,7 @@ export const lora = defineAdapter({
   bias: {
     needs: ["outputBias"],
     change: (bias, _layer, { outputBias }, given) => add(bias, mul(outputBias, lowRankScale(given))),
+    original: (bias, _layer, { outputBias }, given) => sub(bias, mul(outputBias, lowRankScale(given))),
   },
   additive: true,
   tiling: () => ({ out: 1, in: 1 }),

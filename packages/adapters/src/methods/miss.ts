@@ -1,4 +1,4 @@
-import { add, matMul, pad, reduceSum, reshape, slice, tile, transpose, type Value } from "@loomweight/graph";
+import { add, matMul, neg, pad, reduceSum, reshape, slice, tile, transpose, type Value } from "@loomweight/graph";
 import { choice, integer, invalidOption, LoomweightError, type OptionValues, zeros } from "@loomweight/tensor";
 import { defineAdapter, type ParamShape } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
@@ -42,6 +42,11 @@ export const miss = defineAdapter({
     if (given.mode === "bat") return add(layer.weight, batUpdate(layer, block, given));
     const shared = given.mode === "mini" ? repeatTo(block, 1, layer.out) : block;
     return addToShards(layer, transpose(shared, [1, 0]), given.rank);
+  },
+  original: (layer, { block }, given) => {
+    if (given.mode === "bat") return undefined;
+    const shared = given.mode === "mini" ? repeatTo(block, 1, layer.out) : block;
+    return addToShards(layer, neg(transpose(shared, [1, 0])), given.rank);
   },
   tiling: (_layer, { mode, rank, miniRank }) => ({ out: mode === "bat" ? rank : mode === "mini" ? miniRank : 1 }),
   files: {

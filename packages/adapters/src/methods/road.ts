@@ -50,25 +50,15 @@ export const road = defineAdapter({
   },
   weight: (layer, { angle, length }, given) =>
     turnRows(layer, layer.weight, coefficients(layer, angle, length, given), given),
-  original: (layer, { angle, length }, given) => {
-    const { c, s } = coefficients(layer, angle, length, given);
-    // Each pair is a matrix [[c₁, −s₁], [s₂, c₂]]; its inverse has the same form.
-    const determinant = add(mul(c, swapped(c, 1)), mul(s, swapped(s, 1)));
-    return turnRows(layer, layer.weight, { c: div(swapped(c, 1), determinant), s: neg(div(s, determinant)) }, given);
-  },
+  original: (layer, { angle, length }, given) =>
+    turnRows(layer, layer.weight, inverse(coefficients(layer, angle, length, given)), given),
   bias: {
     needs: ["angle", "length"],
     missing: "skip",
     change: (bias, layer, { angle, length }, given) =>
-      reshape(
-        turnRows(
-          { out: layer.out, in: 1 },
-          reshape(bias, [layer.out, 1]),
-          coefficients(layer, angle, length, given),
-          given,
-        ),
-        [layer.out],
-      ),
+      turnBias(bias, layer, coefficients(layer, angle, length, given), given),
+    original: (bias, layer, { angle, length }, given) =>
+      turnBias(bias, layer, inverse(coefficients(layer, angle, length, given)), given),
   },
   tiling: (_layer, { groupSize }) => ({ out: groupSize }),
   files: {
@@ -114,6 +104,22 @@ function coefficients(
     variant === "road_1" ? tile(reshape(x, [groups, 1, half]), [1, 2, 1]) : reshape(x, [groups, 2, half]);
   const own = spread(length);
   return { c: mul(own, cos(spread(angle))), s: mul(own, sin(spread(angle))) };
+}
+
+/** Coefficients of the turn back: each pair is a matrix [[c₁, −s₁], [s₂, c₂]], whose inverse has the same form. */
+function inverse({ c, s }: { c: Value; s: Value }): { c: Value; s: Value } {
+  const determinant = add(mul(c, swapped(c, 1)), mul(s, swapped(s, 1)));
+  return { c: div(swapped(c, 1), determinant), s: neg(div(s, determinant)) };
+}
+
+/** A bias [out] turned as the rows of a weight are. */
+function turnBias(
+  bias: Value,
+  { out }: Pick<LayerShape, "out">,
+  coefficients: { c: Value; s: Value },
+  given: RoadOptions,
+): Value {
+  return reshape(turnRows({ out, in: 1 }, reshape(bias, [out, 1]), coefficients, given), [out]);
 }
 
 /** The halves (two entries of `axis`) of every group exchanged. */

@@ -16,7 +16,11 @@ export async function fold(
     dtype: options.dtype,
     allowNonFinite: options.allowNonFinite,
     maxShardBytes: options.shardSize,
+    resume: options.resume,
+    keepBase: options.keepBase,
     signal,
+    onSuspend: ({ tensorsDone, tensorsTotal }) =>
+      report.note(`kept ${tensorsDone} of ${tensorsTotal} tensors: the same command with --resume continues`),
     onProgress: ({ bytesDone, bytesTotal }) =>
       report.progress({ label: "folding", done: bytesDone, total: bytesTotal }),
   });
