@@ -36,7 +36,7 @@ export const systems: readonly System[] = [
   of("merge", "known", "KNOWN: nowcasting overflowed weights"),
   of("merge", "widen", "WIDEN: merging through weight disentanglement"),
   of("merge", "pleas", "PLeaS: permutations and least squares"),
-  of("merge", "lora-lego", "LoRA-LEGO: rank-wise clustering of LoRAs"),
+  of("merge", "lora-lego", "LoRA-LEGO: rank-wise clustering of LoRAs", "packages/merge/src/adapters/lora-lego.ts"),
   of("merge", "in-the-wild", "Merging in the wild: six methods and a protocol"),
   of("merge", "rws", "Robust Weight Signatures"),
   of("merge", "bang", "WiSE-FT and BANG: balanced averaging"),

@@ -30,6 +30,7 @@ export const combinations = [
   "dare_ties_svd",
   "magnitude_prune",
   "magnitude_prune_svd",
+  "lego",
 ] as const;
 const foldDTypes = ["float32", "float16", "bfloat16"] as const;
 
@@ -185,11 +186,11 @@ export function createProgram(run: Runner): Command {
         .choices(combinations)
         .default("cat"),
     )
-    .option("--rank <count>", "…_svd, svd: rank of the result (default: the adapters' largest)", parseCount)
+    .option("--rank <count>", "…_svd, svd, lego: rank of the result (default: the adapters' largest)", parseCount)
     .option("--energy <share>", "…_svd, svd: the smallest rank that keeps this share", parseShare)
     .option("--density <share>", "ties, dare, magnitude_prune: share of entries that stay", parseShare)
     .addOption(new Option("--majority-sign <how>", "ties: sign by sum or by number").choices(["total", "frequency"]))
-    .addOption(seedOption("seed of dare's masks"))
+    .addOption(seedOption("seed of dare's masks and lego's clusters"))
     .option("--force", "replace the output folder if it exists")
     .action((adapters: string[], options: CombineFlags) =>
       run(async (context) => (await import("./commands/combine.ts")).combine(context, options, adapters)),

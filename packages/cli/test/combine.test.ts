@@ -43,6 +43,9 @@ test("a fine-tune becomes an adapter, two adapters become one, and that folds", 
   const short = await run(...words, "--out", at("svd"), "--combination", "svd", "--rank", "8", "--json");
   // 0.75 − 0.25 of one adapter of rank 8: nothing is left out.
   for (const { relativeError } of JSON.parse(short.stdout).layers) expect(relativeError).toBeLessThan(1e-6);
+  const clusters = ["combine", at("lora"), at("cat"), "--out", at("lego"), "--combination", "lego", "--rank", "12"];
+  expect((await run(...clusters)).exitCode).toBe(0);
+  expect(config("lego")).toMatchObject({ peft_type: "LORA", r: 12, lora_alpha: 12 });
   expect((await run("fold", at("base"), at("svd"), "--out", at("half"))).exitCode).toBe(0);
   const again = await run("extract-lora", at("base"), `${at("base")}+${at("svd")}`, at("lora4"), "--rank", "4");
   expect(again.exitCode).toBe(0);

@@ -56,3 +56,23 @@ test("bad input is refused by name", () => {
   expect(() => kMeans(points, { clusters: 0 })).toThrow(/option kMeans.clusters/);
   expect(() => kMeans(points, { clusters: 1, tolerance: -1 })).toThrow(/option kMeans.tolerance/);
 });
+
+test("a weight of 2 is a point twice; centroids to start from are used as they are", () => {
+  const points = tensor([0, 1, 5, 6, 9], [5, 1], "float64");
+  const twice = tensor([0, 0, 1, 5, 6, 9, 9], [7, 1], "float64");
+  const start = tensor([0, 9], [2, 1], "float64");
+  const weighted = kMeans(points, { clusters: 2, start, weights: [2, 1, 1, 1, 2] });
+  const plain = kMeans(twice, { clusters: 2, start });
+  for (const i of [0, 1]) expect(toFloat64(weighted.centroids)[i]).toBeCloseTo(toFloat64(plain.centroids)[i], 12);
+  expect(weighted.inertia).toBeCloseTo(plain.inertia, 12);
+  // from 0 and 9: {0, 1} and {5, 6, 9}
+  const one = kMeans(points, { clusters: 2, start, iterations: 1 });
+  expect([...one.labels]).toEqual([0, 0, 1, 1, 1]);
+  expect(toFloat64(one.centroids)[0]).toBe(0.5);
+  expect(toFloat64(one.centroids)[1]).toBeCloseTo(20 / 3, 12);
+  expect(() => kMeans(points, { clusters: 2, weights: [1, 1] })).toThrow(
+    expect.objectContaining({ code: "INVALID_OPTION" }),
+  );
+  expect(() => kMeans(points, { clusters: 2, weights: [1, 1, 0, 1, 1] })).toThrow(/above 0/);
+  expect(() => kMeans(points, { clusters: 3, start })).toThrow(expect.objectContaining({ code: "SHAPE_MISMATCH" }));
+});

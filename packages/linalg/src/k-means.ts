@@ -5,6 +5,10 @@ import { requireNonNegative, requireWhole } from "./core/options.ts";
 
 export interface KMeansOptions {
   readonly clusters: number;
+  /** How much each point counts in inertia and centroids, above 0; default 1 each. */
+  readonly weights?: ArrayLike<number>;
+  /** Centroids [clusters, d] to start from; default drawn. With them there is one start. */
+  readonly start?: Tensor;
   /** Default 0. */
   readonly seed?: number;
   /** Independent starts, of which the best is kept. Default 1. */
@@ -20,7 +24,7 @@ export interface KMeans {
   readonly centroids: Matrix;
   /** The cluster of each point, [n]. */
   readonly labels: Int32Array;
-  /** Sum of squared distances of points to their centroids. */
+  /** Sum of squared distances of points to their centroids, each times its weight. */
   readonly inertia: number;
   /** Rounds of the start that was kept. */
   readonly iterations: number;
@@ -46,13 +50,16 @@ export function kMeans(points: Tensor, options: KMeansOptions): KMeans {
       found: `${matrix.rows}`,
     });
   }
+  const weights = readWeights(options.weights, matrix.rows);
   const random = createRandom(options.seed ?? 0, "kMeans");
   // centred, so that |x|^2 - 2 x c + |c|^2 loses no digits to a common offset
   const { matrix: near, scale } = scaled(matrix);
   const { centred, mean } = centre(near);
+  const given = options.start && startFrom(options.start, { clusters, mean, scale });
   let best: Lloyd | undefined;
-  for (let start = 0; start < restarts; start++) {
-    const found = lloyd(centred, seedCentroids(centred, clusters, random.child(`${start}`)), iterations, tolerance);
+  for (let start = 0; start < (given === undefined ? restarts : 1); start++) {
+    const first = given ?? seedCentroids(centred, weights, clusters, random.child(`${start}`));
+    const found = lloyd({ points: centred, weights }, first, iterations, tolerance);
     if (best === undefined || found.inertia < best.inertia) best = found;
   }
   const { centroids, labels, inertia, iterations: rounds } = best as Lloyd;
@@ -64,6 +71,36 @@ export function kMeans(points: Tensor, options: KMeansOptions): KMeans {
     inertia: inertia * scale * scale,
     iterations: rounds,
   };
+}
+
+function readWeights(given: ArrayLike<number> | undefined, count: number): Float64Array {
+  const weights = given === undefined ? new Float64Array(count).fill(1) : Float64Array.from(given);
+  if (weights.length === count && weights.every((each) => each > 0 && Number.isFinite(each))) return weights;
+  throw new LoomweightError({
+    code: "INVALID_OPTION",
+    problem: "kMeans: one weight above 0 is needed for each point",
+    option: "weights",
+    expected: `${count} numbers`,
+    found: `${weights.length}: ${[...weights.subarray(0, 8)].join(", ")}`,
+  });
+}
+
+/** Given centroids where the points are: centred and scaled. */
+function startFrom(
+  start: Tensor,
+  { clusters, mean, scale }: { clusters: number; mean: Float64Array; scale: number },
+): Dense {
+  const { rows, columns, values } = readMatrix(start, { function: "kMeans", operand: "start" });
+  if (rows !== clusters || columns !== mean.length) {
+    throw new LoomweightError({
+      code: "SHAPE_MISMATCH",
+      problem: "kMeans: the centroids to start from do not fit",
+      tensor: "start",
+      expected: `[${clusters}, ${mean.length}]`,
+      found: `[${rows}, ${columns}]`,
+    });
+  }
+  return { rows, columns, values: values.map((value, i) => value / scale - mean[i % columns]) };
 }
 
 function centre({ rows: n, columns: d, values }: Dense): { centred: Dense; mean: Float64Array } {
@@ -79,8 +116,8 @@ function squaredDistance(a: Dense, i: number, b: Dense, j: number): number {
   return sum;
 }
 
-/** Each next centroid is a point drawn with a probability that grows with its squared distance to those chosen. */
-function seedCentroids(points: Dense, clusters: number, random: Random): Dense {
+/** Each next centroid is a point drawn with a probability that grows with its weighted squared distance to those chosen. */
+function seedCentroids(points: Dense, weights: Float64Array, clusters: number, random: Random): Dense {
   const { rows: n, columns: d, values } = points;
   const centroids = { rows: clusters, columns: d, values: new Float64Array(clusters * d) };
   const nearest = new Float64Array(n).fill(Number.POSITIVE_INFINITY);
@@ -90,14 +127,14 @@ function seedCentroids(points: Dense, clusters: number, random: Random): Dense {
     let total = 0;
     for (let i = 0; i < n; i++) {
       nearest[i] = Math.min(nearest[i], squaredDistance(points, i, centroids, c));
-      total += nearest[i];
+      total += nearest[i] * weights[i];
     }
     let left = random.uniform(c + 1) * total;
     chosen = -1;
     for (let i = 0; i < n; i++) {
       if (nearest[i] === 0) continue;
       chosen = i; // the last one, where rounding leaves something over
-      left -= nearest[i];
+      left -= nearest[i] * weights[i];
       if (left < 0) break;
     }
     if (chosen < 0) chosen = (c + 1) % n; // all points coincide with a centroid
@@ -112,19 +149,28 @@ interface Lloyd {
   readonly iterations: number;
 }
 
-function lloyd(points: Dense, start: Dense, iterations: number, tolerance: number): Lloyd {
+function lloyd(
+  { points, weights }: { points: Dense; weights: Float64Array },
+  start: Dense,
+  iterations: number,
+  tolerance: number,
+): Lloyd {
   const { rows: n, columns: d } = points;
   const clusters = start.rows;
   const labels = new Int32Array(n);
   const distances = new Float64Array(n);
   let centroids = start;
-  let inertia = assignInto(labels, distances, points, centroids);
+  const assign = (to: Dense) => {
+    assignInto(labels, distances, points, to);
+    return distances.reduce((sum, distance, i) => sum + distance * weights[i], 0);
+  };
+  let inertia = assign(centroids);
   for (let round = 1; ; round++) {
     const values = new Float64Array(clusters * d);
-    const counts = new Int32Array(clusters);
+    const counts = new Float64Array(clusters);
     for (let i = 0; i < n; i++) {
-      counts[labels[i]]++;
-      for (let k = 0; k < d; k++) values[labels[i] * d + k] += points.values[i * d + k];
+      counts[labels[i]] += weights[i];
+      for (let k = 0; k < d; k++) values[labels[i] * d + k] += weights[i] * points.values[i * d + k];
     }
     for (let c = 0; c < clusters; c++) {
       if (counts[c] > 0) {
@@ -137,7 +183,7 @@ function lloyd(points: Dense, start: Dense, iterations: number, tolerance: numbe
       values.set(points.values.subarray(far * d, (far + 1) * d), c * d);
     }
     centroids = { rows: clusters, columns: d, values };
-    const next = assignInto(labels, distances, points, centroids);
+    const next = assign(centroids);
     if (round === iterations || inertia - next <= tolerance * inertia) {
       return { centroids, labels, inertia: next, iterations: round };
     }
@@ -145,15 +191,14 @@ function lloyd(points: Dense, start: Dense, iterations: number, tolerance: numbe
   }
 }
 
-/** The nearest centroid of each point (the first among equals) and its squared distance; returns their sum. */
-function assignInto(labels: Int32Array, distances: Float64Array, points: Dense, centroids: Dense): number {
+/** The nearest centroid of each point (the first among equals) and its squared distance. */
+function assignInto(labels: Int32Array, distances: Float64Array, points: Dense, centroids: Dense): void {
   const { rows: n, columns: d } = points;
   const clusters = centroids.rows;
   const half = new Float64Array(clusters);
   for (let c = 0; c < clusters; c++) {
     for (let k = 0; k < d; k++) half[c] += 0.5 * centroids.values[c * d + k] ** 2;
   }
-  let total = 0;
   const tile = Math.max(1, Math.floor(2 ** 20 / Math.max(clusters, d)));
   for (let start = 0; start < n; start += tile) {
     const end = Math.min(n, start + tile);
@@ -171,8 +216,6 @@ function assignInto(labels: Int32Array, distances: Float64Array, points: Dense, 
       }
       labels[i] = best;
       distances[i] = squaredDistance(points, i, centroids, best);
-      total += distances[i];
     }
   }
-  return total;
 }

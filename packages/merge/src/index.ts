@@ -14,6 +14,7 @@ export {
   type ExtractLoraOptions,
   extractLora,
 } from "./adapters/extract-lora.ts";
+export { type LoraLego, type LoraLegoOptions, loraLego, loraLegoOptions } from "./adapters/lora-lego.ts";
 export { type LowRankUpdate, lowRankSum } from "./adapters/low-rank-sum.ts";
 export { type MeasuredAdapter, metricsWeightedAverage } from "./adapters/mwa.ts";
 export { lossAtStep, readTrainerState, type TrainerState } from "./adapters/trainer-state.ts";

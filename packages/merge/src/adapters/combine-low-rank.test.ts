@@ -53,13 +53,13 @@ test("worked example of the rules on entries", () => {
   close(toFloat64(pruned.a), [1, -1, 0, 2.5]);
 });
 
-test("one adapter twice with half the weight: sums give it back, elections the mean of half", () => {
+test("one adapter twice with half the weight: sums and clusters give it back, elections the mean of half", () => {
   const update = randomUpdate("same", 3, 1.5);
   const expected = delta(update);
   for (const combination of combinations) {
     const found = delta(combineLowRank([update, update], [0.5, 0.5], { combination }));
     // On factors: (√½ + √½)² = 2, and an election's mean √½ · √½.
-    const total = combination.includes("ties") ? 0.5 : /svd|cat/.test(combination) ? 1 : 2;
+    const total = combination.includes("ties") ? 0.5 : /svd|cat|lego/.test(combination) ? 1 : 2;
     close(
       found,
       expected.map((value) => value * total),

@@ -13,10 +13,11 @@ import {
   toFloat64,
 } from "@loomweight/tensor";
 import { electAndMerge, pruneByChance, pruneByMagnitude, weightedTotal } from "./combine-elements.ts";
+import { loraLego, loraLegoOptions } from "./lora-lego.ts";
 import { type LowRankUpdate, lowRankSum, requireSameLayer } from "./low-rank-sum.ts";
 import { type TruncatedUpdate, truncateDelta, truncateLowRank } from "./truncate-low-rank.ts";
 
-/** How adapters become one, by PEFT's names. */
+/** How adapters become one, by PEFT's names; `lego` is LoRA-LEGO's. */
 export const combinations = [
   "linear",
   "cat",
@@ -29,6 +30,7 @@ export const combinations = [
   "dare_ties_svd",
   "magnitude_prune",
   "magnitude_prune_svd",
+  "lego",
 ] as const;
 export type Combination = (typeof combinations)[number];
 
@@ -37,10 +39,11 @@ export const combineOptions = {
   combination: choice(combinations, "cat", "how adapters become one"),
   density: fraction(1, "share of entries that pruning keeps"),
   majoritySign: choice(["total", "frequency"], "total", "sign elected by the sum of values, or by their number"),
-  rank: integer(0, "rank of the result of a decomposition; 0: the largest of the adapters'", { min: 0 }),
+  rank: integer(0, "rank of the result of a decomposition or of lego; 0: the largest of the adapters'", { min: 0 }),
   energy: fraction(1, "share of Σ σ² that a decomposition keeps at least, within the rank"),
   clamp: fraction(1, "quantile of the entries of decomposed factors that they are cut to, on both sides; 1: not cut"),
-  seed: integer(0, "seed of the random masks of dare", { min: 0 }),
+  seed: integer(0, "seed of the random masks of dare and the starts of lego", { min: 0 }),
+  ...loraLegoOptions,
 };
 export type CombineOptions = Partial<OptionValues<typeof combineOptions>>;
 
@@ -56,6 +59,7 @@ export interface CombinedUpdate extends LowRankUpdate {
  * - `linear`: A = Σ ±√|w·scaling| A, B = Σ √|w·scaling| B, which is not Σ w Δ: products of different adapters appear.
  *   `dare_linear`, `magnitude_prune`: after dropping entries of the factors. `ties`, `dare_ties`: sign election between
  *   what is left. Factors of a lower rank are filled up with zeros.
+ * - `lego`: `loraLego`; weights, above 0, say how much an adapter counts in its clusters; at most Σ ranks.
  * - `…_svd`: the same rules on the deltas themselves, then the best approximation of a rank.
  *
  * As PEFT's `add_weighted_adapter` (0.21), in float64; PEFT refuses different ranks where factors are added. Of equal
@@ -83,6 +87,7 @@ export function combineLowRank(
   const join = (tensors: readonly Float64Array[], own: readonly number[]): Float64Array =>
     combination.includes("ties") ? electAndMerge(tensors, own, majoritySign) : weightedTotal(tensors, own);
 
+  if (combination === "lego") return clustered(updates, weights, checked, rank);
   if (combination === "cat") return lowRankSum(updates, weights);
   if (combination === "svd") return clamped(truncateLowRank(lowRankSum(updates, weights), { rank, energy }), clamp);
   if (combination.endsWith("_svd")) {
@@ -102,6 +107,21 @@ export function combineLowRank(
     roots,
   );
   return { a: fromFloat64(a, [width, columns]), b: fromFloat64(b, [out, width]), scaling: 1 };
+}
+
+/** Without what only LoRA-LEGO says; a layer that few adapters change has no more units than theirs. */
+function clustered(
+  updates: readonly LowRankUpdate[],
+  weights: readonly number[],
+  checked: OptionValues<typeof combineOptions>,
+  rank: number,
+): CombinedUpdate {
+  const units = updates.reduce((sum, { a }) => sum + a.shape[0], 0);
+  const own = Object.fromEntries(
+    Object.keys(loraLegoOptions).map((name) => [name, checked[name as keyof typeof loraLegoOptions]]),
+  );
+  const { a, b, scaling } = loraLego(updates, { ...own, rank: Math.min(rank, units), seed: checked.seed, weights });
+  return { a, b, scaling };
 }
 
 /**
