@@ -7,6 +7,7 @@ import { expect, test } from "vitest";
 import { digits } from "./digits.ts";
 import { fineTuneOnnx } from "./fine-tune-onnx.ts";
 import { shakespeare } from "./shakespeare.ts";
+import { rewardsOf, threeRewards } from "./three-rewards.ts";
 
 const quiet = { log: () => {} };
 
@@ -39,4 +40,14 @@ test("an ONNX file learns inverted digits and is an ONNX file again", { timeout:
   expect(logits.shape).toEqual([2, 10]);
   await session.close();
   rmSync(folder, { recursive: true });
+});
+
+test("a language model is paid by three rewards, whose weights move", { timeout: 300_000 }, async () => {
+  expect(rewardsOf("and so.\nwe go")).toEqual([1, 1, 1]);
+  expect(rewardsOf("And so we go on and on and on and on")).toEqual([0, 0, 0]);
+  const [first, second] = await threeRewards({ ...quiet, steps: 2 });
+  // Capital letters are what plays are full of.
+  expect(first.rewards[0]).toBeLessThan(0.2);
+  expect(first.weights.every((weight, k) => weight !== second.weights[k])).toBe(true);
+  expect(second.weights.reduce((sum, weight) => sum + weight, 0)).toBeCloseTo(1, 12);
 });

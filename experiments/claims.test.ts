@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { run as adapterTune } from "./adaptertune/experiment.ts";
 import { run as adaptFormer } from "./adaptformer/experiment.ts";
+import { run as rewardWeighting, short as shortBandit } from "./dynamic-reward-weighting/experiment.ts";
 import { run as hydra, short as shortHydra } from "./hydra/experiment.ts";
 import { short as shortVit } from "./shared/adapted-vit.ts";
 import { type Results, readResults } from "./shared/report.ts";
@@ -22,6 +23,10 @@ test("AdapterTune: the first rank gains most", async () => {
   expectClaims(await adapterTune([2], { toyEpochs: 40 }));
 }, 120_000);
 
+test("Dynamic reward weighting: one-sided weights recover", async () => {
+  expectClaims(await rewardWeighting([1, 2], shortBandit));
+}, 120_000);
+
 test("Hydra: better than the parallel branch alone, at the same budget", async () => {
   expectClaims(await hydra([1], shortHydra, [3e-3]));
 }, 120_000);
@@ -34,11 +39,11 @@ test("VL-Adapter: related tasks do better with one adapter", async () => {
   expectClaims(await vlAdapter([1], shortTasks, ["multiple adapters", "single adapter"]));
 }, 120_000);
 
-test.each(["adaptformer", "adaptertune", "hydra", "taugate", "vl-adapter"])(
+test.each(["adaptformer", "adaptertune", "dynamic-reward-weighting", "hydra", "taugate", "vl-adapter"])(
   "the recorded run of %s holds its claims, over three seeds",
   (name) => {
     const results = readResults(name);
-    expect(results.seeds).toHaveLength(3);
+    expect(results.seeds.length).toBeGreaterThanOrEqual(3);
     expectClaims(results);
   },
 );

@@ -38,11 +38,14 @@ export function bars(
 ): string {
   const { title, measure = "accuracy", unit = "%" } = options;
   const shown = rows.filter(({ values }) => values[measure] !== undefined);
-  const [left, right, top, line] = [270, 60, 46, 30];
-  const width = 760;
+  const label = ({ name, trained }: Row) => `${name}${trained > 0 ? ` · ${trained.toLocaleString("en")}` : ""}`;
+  const [right, top, line] = [60, 46, 30];
+  const left = Math.max(270, ...shown.map((row) => 20 + 6.9 * label(row).length));
+  const width = 490 + left;
   const height = top + shown.length * line + 34;
   const highest = Math.max(...shown.flatMap(({ values }) => values[measure]));
   const low = options.from ?? 0;
+  const digits = highest < 10 ? 3 : 1;
   const high = highest + (highest - low) * 0.04;
   const x = (value: number) => left + ((value - low) / (high - low)) * (width - left - right);
   const body = [text(16, 24, title, 'font-weight="600"')];
@@ -52,18 +55,17 @@ export function bars(
     );
     body.push(text(x(tick), height - 10, `${tick}`, 'text-anchor="middle"'));
   }
-  shown.forEach(({ name, trained, values }, i) => {
+  shown.forEach((row, i) => {
+    const { values } = row;
     const y = top + i * line;
     const middle = mean(values[measure]);
-    body.push(
-      text(left - 10, y + 14, `${name}${trained > 0 ? ` · ${trained.toLocaleString("en")}` : ""}`, 'text-anchor="end"'),
-    );
+    body.push(text(left - 10, y + 14, label(row), 'text-anchor="end"'));
     body.push(
       `<rect x="${left}" y="${y}" width="${Math.max(0, x(middle) - left).toFixed(1)}" height="20" rx="2" fill="${colours[0]}" fill-opacity="0.75"/>`,
     );
     for (const value of values[measure])
       body.push(`<circle cx="${x(value).toFixed(1)}" cy="${y + 10}" r="3" fill="${colours[1]}"/>`);
-    body.push(text(x(Math.max(middle, ...values[measure])) + 8, y + 14, `${middle.toFixed(1)} ${unit}`));
+    body.push(text(x(Math.max(middle, ...values[measure])) + 8, y + 14, `${middle.toFixed(digits)} ${unit}`));
   });
   return page(width, height, title, body);
 }

@@ -27,6 +27,8 @@ const figures: Readonly<Record<string, (results: Results) => string>> = {
     const levels = ["head only", "full fine-tuning"].map((name) => ({ name, value: middle(name) }));
     return line(points, { title, xLabel: "rank", yLabel: "test accuracy, %", levels });
   },
+  "dynamic-reward-weighting": (results) =>
+    bars(results.rows, { title: results.title, measure: "value", unit: "", from: 0.48 }),
   hydra: (results) => bars(results.rows, { title: results.title }),
   taugate: (results) => bars(results.rows, { title: results.title, from: 40 }),
   "vl-adapter": (results) => bars(results.rows, { title: results.title }),

@@ -47,6 +47,7 @@ export const floors: readonly Floor[] = [
     holds: "merge methods, mergekit's recipes, the streaming executor",
   },
   { folder: "train", floor: 8, group: "methods", holds: "training adapters: data, losses, checkpoints, PEFT out" },
+  { folder: "rl", floor: 8, group: "methods", holds: "policy gradients with several rewards" },
   { folder: "shift", floor: 8, group: "methods", holds: "learning under distribution shift" },
   {
     folder: "onnx-export",

@@ -60,7 +60,7 @@ export const systems: readonly System[] = [
   of("shift", "fsa", "First Session Adaptation"),
   of("shift", "adab2n", "AdaB2N: balanced batch normalization"),
   of("shift", "presto", "PRESTO: rare events by proportional odds"),
-  of("rl", "dynamic-reward-weighting", "Dynamic Reward Weighting"),
+  of("rl", "dynamic-reward-weighting", "Dynamic Reward Weighting", "packages/rl/src/methods/gradient-weights.ts"),
   of("rl", "quark-alignment", "Quark alignment weighting"),
   of("rl", "time-stepping", "A learned integration step"),
 ];

@@ -17,11 +17,12 @@ export interface Target {
 
 /** Everything that `pnpm gen` writes, each to be made on its own: one that cannot be made does not stop the others. */
 export async function generatedTargets(): Promise<(() => Target)[]> {
-  const [merge, adapters, optim, shift, families] = await Promise.all([
+  const [merge, adapters, optim, shift, rl, families] = await Promise.all([
     readMethods("merge"),
     readMethods("adapters"),
     readMethods("optim"),
     readMethods("shift"),
+    readMethods("rl"),
     readMethods("models", "families"),
   ]);
   return [
@@ -79,6 +80,17 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
       }),
     () => marked("packages/shift/README.md", { methods: methodTable(shift) }),
     () => indexTarget("shift", shift),
+    () => marked("packages/rl/README.md", { methods: methodTable(rl) }),
+    () => indexTarget("rl", rl),
+    () =>
+      listTarget(rl, {
+        path: "packages/rl/src/weighting-list.ts",
+        from: "methods",
+        name: "rewardWeightings",
+        type: "AnyRewardWeighting",
+        typeFrom: "./define.ts",
+        says: "Every weighting of rewards, by name.",
+      }),
     () =>
       listTarget(families, {
         path: "packages/models/src/families.ts",

@@ -38,6 +38,9 @@ const { singularValues } = library.svd(matrix);
 if (singularValues.data.join() !== "3,2") throw new Error("wrong singular values: " + singularValues.data);`,
   optim: `
 if (library.adamw().name !== "adamw") throw new Error("no adamw");`,
+  rl: `
+const volume = library.hypervolume([[0.6, 0.3], [0.4, 0.5]], [0, 0]);
+if (Math.abs(volume - 0.26) > 1e-12) throw new Error("wrong hypervolume: " + volume);`,
   shift: `
 if (library.lame.name !== "lame") throw new Error("no lame");`,
   quant: `
