@@ -32,6 +32,7 @@ export const combinations = [
   "magnitude_prune_svd",
   "lego",
 ] as const;
+const workersHelp = "threads that code and write weights (default: one per core, two at most)";
 const foldDTypes = ["float32", "float16", "bfloat16"] as const;
 
 /** The command line: names, arguments and options of every command. Its work is loaded when it is called. */
@@ -246,6 +247,7 @@ export function createProgram(run: Runner): Command {
       "--in-place",
       "write the graph alone, beside the safetensors files, which it uses as they are (not for browsers)",
     )
+    .option("--workers <count>", workersHelp, parseCount)
     .option("--no-verify", "do not load and run the files after writing")
     .option("--force", "replace the output folder if it exists")
     .action((model: string, out: string | undefined, options: ExportFlags) =>
@@ -297,6 +299,7 @@ export function createProgram(run: Runner): Command {
     .argument("<out>", "the .onnx file to write")
     .requiredOption("--dtype <dtype>", "q4, q4f16, bnb4, q8, int8, uint8, fp16, bf16 or fp32 (a copy)");
   addQuantizeOptions(quantizeCommand)
+    .option("--workers <count>", workersHelp, parseCount)
     .option("--force", "replace the output if it exists")
     .action((input: string, output: string, options: QuantizeFlags) =>
       run(async (context) => (await import("./commands/quantize.ts")).quantize(context, options, input, output)),
@@ -408,6 +411,7 @@ export interface ExportFlags extends QuantizeSettingFlags {
   readonly numLogitsToKeep?: boolean;
   readonly batchSize?: "1";
   readonly packed: boolean;
+  readonly workers?: number;
   readonly verify: boolean;
   readonly force?: boolean;
 }
@@ -436,6 +440,7 @@ export interface VerifyFlags {
 
 export interface QuantizeFlags extends QuantizeSettingFlags {
   readonly dtype: string;
+  readonly workers?: number;
   readonly force?: boolean;
 }
 

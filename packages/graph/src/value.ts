@@ -29,6 +29,8 @@ export interface LazyTensor {
   readonly elements?: { readonly stored: DType; stream(dtype: DType): AsyncIterable<Uint8Array> };
   /** Of a weight that lies beside its ONNX file: in which file of that folder, and where there. */
   readonly external?: { readonly location: string; readonly offset: number; readonly byteLength: number };
+  /** Tensors of one object are computed at once: they are cheapest to read one after another. */
+  readonly together?: object;
   /** What it was made from, for re-weighting, inspection and messages: checkpoint tensor names and what was done. */
   readonly origin?: { readonly tensors: readonly string[]; readonly transform?: string };
 }

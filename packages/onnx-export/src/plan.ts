@@ -193,8 +193,8 @@ function checkForGenai(family: string, task: Task, dtypes: readonly ExportDType[
   }
 }
 
-/** onnxruntime-genai's names of execution providers; its CPU's is none. */
-const genaiProviders: Readonly<Partial<Record<Device, string>>> = { webgpu: "WebGPU", cuda: "cuda" };
+/** onnxruntime-genai's names of execution providers, as its builder spells them; its CPU's is none. */
+const genaiProviders: Readonly<Partial<Record<Device, string>>> = { webgpu: "webgpu", cuda: "cuda" };
 
 async function genaiSettings(
   folder: ModelFolder,

@@ -192,7 +192,7 @@ describe.skipIf(area === "")("a folder of onnxruntime-genai", () => {
         [undefined, []],
         [["cpu"], []],
         [["cpu", "webgpu"], []],
-        [["webgpu"], [{ WebGPU: {} }]],
+        [["webgpu"], [{ webgpu: {} }]],
         [["cuda"], [{ cuda: {} }]],
       ];
       for (const [i, [devices, providers]] of cases.entries()) {

@@ -1,13 +1,14 @@
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type ModelFolder, openModelFromFiles, writeSafetensors } from "@loomweight/checkpoint";
+import { type ModelFolder, openModelFromFiles } from "@loomweight/checkpoint";
 import { createOutputFolder, type FileOutputFolder } from "@loomweight/checkpoint/node";
 import { openOnnxFile } from "@loomweight/graph/node";
-import { fromData, LoomweightError, type Tensor } from "@loomweight/tensor";
+import { LoomweightError } from "@loomweight/tensor";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ExportDType } from "../src/index.ts";
 import { type ExportModelOptions, exportModel } from "../src/node/index.ts";
+import { type LlamaChanges, llamaConfig, llamaShapes, tinyLlamaFiles } from "./tiny-llama.ts";
 
 let root = "";
 beforeEach(async () => {
@@ -17,60 +18,11 @@ afterEach(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-const config = {
-  architectures: ["LlamaForCausalLM"],
-  model_type: "llama",
-  hidden_size: 32,
-  intermediate_size: 64,
-  num_hidden_layers: 1,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  vocab_size: 40,
-  rope_theta: 10000,
-  tie_word_embeddings: true,
-  bos_token_id: 1,
-  eos_token_id: [2, 3],
-};
-
-const shapes = {
-  "model.embed_tokens.weight": [40, 32],
-  "model.layers.0.input_layernorm.weight": [32],
-  "model.layers.0.self_attn.q_proj.weight": [32, 32],
-  "model.layers.0.self_attn.k_proj.weight": [16, 32],
-  "model.layers.0.self_attn.v_proj.weight": [16, 32],
-  "model.layers.0.self_attn.o_proj.weight": [32, 32],
-  "model.layers.0.post_attention_layernorm.weight": [32],
-  "model.layers.0.mlp.gate_proj.weight": [64, 32],
-  "model.layers.0.mlp.up_proj.weight": [64, 32],
-  "model.layers.0.mlp.down_proj.weight": [32, 64],
-  "model.norm.weight": [32],
-};
-
-/** A small Llama with a fixed pattern of weights, and whatever other files. */
 async function tinyLlama(
   files: Readonly<Record<string, unknown>> = {},
-  changed: { config?: Readonly<Record<string, unknown>>; nan?: string; large?: readonly string[] } = {},
+  changed: LlamaChanges = {},
 ): Promise<ModelFolder> {
-  const tensors = new Map<string, Tensor>();
-  let seed = 1;
-  for (const [name, shape] of Object.entries(shapes)) {
-    const count = shape.reduce((product, size) => product * size, 1);
-    const data = Float32Array.from({ length: count }, () => {
-      seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-      return shape.length === 1 ? 1 : (seed / 2 ** 32 - 0.5) / 2;
-    });
-    if (name === changed.nan) data[0] = Number.NaN;
-    if (changed.large?.includes(name)) data.set([1e6, -1e5], 1);
-    tensors.set(name, fromData("float32", data, shape));
-  }
-  const text = (value: unknown) => new TextEncoder().encode(typeof value === "string" ? value : JSON.stringify(value));
-  return openModelFromFiles(
-    new Map([
-      ["model.safetensors", writeSafetensors(tensors)],
-      ["config.json", text({ ...config, ...changed.config })],
-      ...Object.entries(files).map(([name, value]) => [name, text(value)] as const),
-    ]),
-  );
+  return openModelFromFiles(tinyLlamaFiles(files, changed));
 }
 
 async function exported(folder: ModelFolder, options: ExportModelOptions, name = "web") {
@@ -129,7 +81,7 @@ test("the same model gives the same bytes", async () => {
 
 test("a tied head is not stored twice in fp32", async () => {
   const { report } = await exported(await tinyLlama(), { dtypes: ["fp32"], verify: false });
-  const parameters = Object.values(shapes).reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const parameters = Object.values(llamaShapes).reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const [fp32] = report.files;
   expect(fp32.bytes).toBeGreaterThan(4 * parameters);
   expect(fp32.bytes).toBeLessThan(4 * parameters + 4 * 40 * 32 + 20_000);
@@ -138,7 +90,7 @@ test("a tied head is not stored twice in fp32", async () => {
 describe("config.json of an export", () => {
   test("keeps the model's fields and says nothing when the defaults are there", async () => {
     const { json } = await exported(await tinyLlama(), { dtypes: ["fp32", "q8"], verify: false });
-    expect(await json("config.json")).toEqual(config);
+    expect(await json("config.json")).toEqual(llamaConfig);
   });
 
   test("names a dtype when the default ones are missing", async () => {

@@ -31,3 +31,4 @@ export {
 export * from "./tensor.ts";
 export { type CastOptions, fromFloat64, toFloat32, toFloat64 } from "./values.ts";
 export { view } from "./view.ts";
+export { errorFromWire, errorToWire, type WireError } from "./wire-error.ts";

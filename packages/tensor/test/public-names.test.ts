@@ -24,6 +24,8 @@ test("the public names are these: a change of the interface shows here", () => {
       "dtypeFacts",
       "elementCount",
       "equal",
+      "errorFromWire",
+      "errorToWire",
       "escapeControls",
       "expectClose",
       "finite",

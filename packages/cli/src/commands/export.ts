@@ -58,6 +58,7 @@ function toFolder(
     quantize: quantizeSettings(options),
     externalData: options.externalData ?? "auto",
     maxExternalBytes: options.externalSize,
+    workers: options.workers,
     verify: options.verify,
     force: options.force,
     signal,

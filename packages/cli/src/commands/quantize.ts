@@ -19,6 +19,7 @@ export async function quantize(
     ...quantizeSettings(options),
     externalData: options.externalData ?? "auto",
     maxExternalBytes: options.externalSize,
+    workers: options.workers,
     signal,
     onProgress: (done, total) => report.progress({ label: "quantizing", done, total }),
   });

@@ -5,6 +5,7 @@ import {
   type EncodedField,
   floatField,
   intField,
+  type LazyPiece,
   lazyField,
   type Message,
   message,
@@ -76,7 +77,13 @@ function encodeInitializer(initializer: Initializer, plan: EncodePlan): Message 
   }
   const texts = plan.texts.get(initializer);
   if (texts !== undefined) return message([...head, ...texts]);
-  return message([...head, lazyField(9, fileBytes(dtype, shape), () => initializerBytes(initializer))]);
+  return message([...head, lazyField(9, lazyPiece(initializer))]);
+}
+
+/** What fills the bytes of an initializer. */
+export function lazyPiece(initializer: Initializer): LazyPiece {
+  const { dtype, shape, data } = initializer;
+  return { byteLength: fileBytes(dtype, shape), read: () => initializerBytes(initializer), together: data.together };
 }
 
 /**

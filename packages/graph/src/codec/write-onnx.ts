@@ -20,6 +20,8 @@ export interface OnnxSink extends ByteSink {
 export interface WriteOnnxOptions {
   /** Name of the model file: external data is "<name>_data", "<name>_data_1", …; default "model.onnx". */
   readonly fileName?: string;
+  /** What follows the model's name in that of its external data; default "_data". */
+  readonly externalSuffix?: string;
   /** Weights outside the model file; default "auto": when they are more than 1.9 GB, as protobuf ends at 2 GB. */
   readonly externalData?: boolean | "auto";
   /** Most bytes of one file of external data; default no limit. A tensor is never divided. */
@@ -62,7 +64,8 @@ export async function planOnnx(model: OnnxModel, options: WriteOnnxOptions = {})
   const total = weights.reduce((sum, each) => sum + fileBytes(each.dtype, each.shape), 0);
   const outside = externalData === "auto" ? total > mostInside : externalData;
   const large = outside ? weights.filter((each) => fileBytes(each.dtype, each.shape) >= externalThreshold) : [];
-  const externalFiles = placeOutside(large, fileName, options.maxExternalBytes ?? Number.POSITIVE_INFINITY);
+  const { externalSuffix = "_data", maxExternalBytes = Number.POSITIVE_INFINITY } = options;
+  const externalFiles = placeOutside(large, `${fileName}${externalSuffix}`, maxExternalBytes);
   const places = new Map<Initializer, ExternalLocation>();
   for (const [name, place] of existing ?? []) {
     const initializer = model.graph.initializers.get(name);
@@ -85,7 +88,7 @@ export async function planOnnx(model: OnnxModel, options: WriteOnnxOptions = {})
   return { model: message, externalFiles };
 }
 
-function placeOutside(weights: readonly Initializer[], fileName: string, limit: number): OnnxPlan["externalFiles"] {
+function placeOutside(weights: readonly Initializer[], dataName: string, limit: number): OnnxPlan["externalFiles"] {
   const files: { name: string; byteLength: number; tensors: PlacedTensor[] }[] = [];
   for (const initializer of weights) {
     const length = fileBytes(initializer.dtype, initializer.shape);
@@ -95,7 +98,7 @@ function placeOutside(weights: readonly Initializer[], fileName: string, limit: 
     let offset = Math.ceil((file?.byteLength ?? 0) / alignment) * alignment;
     if (file === undefined || (offset + length > limit && file.tensors.length > 0)) {
       const suffix = files.length === 0 ? "" : `_${files.length}`;
-      file = { name: `${fileName}_data${suffix}`, byteLength: 0, tensors: [] };
+      file = { name: `${dataName}${suffix}`, byteLength: 0, tensors: [] };
       files.push(file);
       offset = 0;
     }

@@ -1,10 +1,6 @@
-import { randomBytes } from "node:crypto";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { fileSource, folderFileSet } from "@loomweight/checkpoint/node";
-import { LoomweightError } from "@loomweight/tensor";
 import { beyondEnd, missingExternal, readOnnx } from "../codec/read-onnx.ts";
-import { type ByteSink, type WriteOnnxOptions, writeOnnx } from "../codec/write-onnx.ts";
 import type { OnnxGraph, OnnxModel } from "../model.ts";
 import { subgraphsOf } from "../rewrite.ts";
 
@@ -81,69 +77,4 @@ export async function externalFiles(path: string, model: OnnxModel): Promise<Ext
 /** As `openOnnxFile`, for the life of the process: the files stay open until it ends. */
 export async function readOnnxFile(path: string): Promise<OnnxModel> {
   return (await openOnnxFile(path)).model;
-}
-
-/**
- * Writes a model and its external data: everything goes to temporary files beside it, which take their names when
- * complete, external data first. Files that were there are replaced. Throws what `writeOnnx` throws, `WRITE_FAILED`.
- */
-export async function writeOnnxFile(
-  path: string,
-  model: OnnxModel,
-  options: Omit<WriteOnnxOptions, "fileName"> = {},
-): Promise<void> {
-  const folder = dirname(path);
-  const mark = `.${randomBytes(6).toString("hex")}.tmp`;
-  const written: { temporary: string; final: string; file: FileHandle }[] = [];
-  const openFile = async (name: string) => {
-    const temporary = join(folder, `.${name}${mark}`);
-    const file = await guarded(name, () => open(temporary, "wx"));
-    written.push({ temporary, final: join(folder, name), file });
-    return { write: (bytes: Uint8Array) => writeAll(file, name, bytes), close: async () => {} };
-  };
-  const name = basename(path);
-  try {
-    // The model is opened late, so that it is renamed last.
-    let main: ByteSink | undefined;
-    const sink = {
-      async write(bytes: Uint8Array) {
-        main ??= await openFile(name);
-        await main.write(bytes);
-      },
-      external: openFile,
-    };
-    await writeOnnx(model, sink, { ...options, fileName: name });
-    for (const { file } of written) await guarded(name, () => file.sync());
-    for (const { file } of written) await file.close();
-    for (const { temporary, final } of written) await guarded(name, () => rename(temporary, final));
-  } catch (cause) {
-    for (const { temporary, file } of written) {
-      await file.close().catch(() => {});
-      await rm(temporary, { force: true }).catch(() => {});
-    }
-    throw cause;
-  }
-}
-
-async function writeAll(file: FileHandle, name: string, bytes: Uint8Array): Promise<void> {
-  let done = 0;
-  while (done < bytes.length) {
-    const { bytesWritten } = await guarded(name, () => file.write(bytes, done, Math.min(bytes.length - done, 2 ** 30)));
-    done += bytesWritten;
-  }
-}
-
-async function guarded<T>(name: string, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act();
-  } catch (cause) {
-    const full = (cause as NodeJS.ErrnoException).code === "ENOSPC";
-    throw new LoomweightError({
-      code: full ? "DISK_FULL" : "WRITE_FAILED",
-      problem: full ? "the disk is full" : `writing failed: ${cause instanceof Error ? cause.message : String(cause)}`,
-      file: name,
-      fix: full ? "Free some space, or write elsewhere." : undefined,
-      cause,
-    });
-  }
 }

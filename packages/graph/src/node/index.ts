@@ -5,10 +5,10 @@ export {
   type OpenedOnnx,
   openOnnxFile,
   readOnnxFile,
-  writeOnnxFile,
 } from "./files.ts";
 export { createRuntime, type NodeRuntimeOptions } from "./runtime.ts";
 export { saveTraining } from "./save-training.ts";
+export { type SharedModel, serveWriting } from "./serve-writing.ts";
 export {
   onnxruntimeVersion,
   openSession,
@@ -17,3 +17,6 @@ export {
   type SessionRunOptions,
   type SessionValue,
 } from "./session.ts";
+export { workerUrl } from "./worker-url.ts";
+export { type WriteOnnxFileOptions, writeOnnxFile } from "./write-file.ts";
+export { createWriterPool, type WriterPool, type WriterPoolOptions } from "./writer-pool.ts";

@@ -32,7 +32,7 @@ export async function createRuntime(options: NodeRuntimeOptions = {}): Promise<R
 
 function openChannel(): HostChannel {
   const flags = new Int32Array(new SharedArrayBuffer(8));
-  const worker = new Worker(workerUrl("runtime-worker.js", "the runtime's thread"), {
+  const worker = new Worker(workerUrl(import.meta.url, "runtime-worker.js", "the runtime's thread"), {
     workerData: { flags },
     execArgv: [], // options for the main script (`--input-type`, loaders) are not for this one
   });

@@ -121,7 +121,7 @@ interface Channel {
 }
 
 function openChannel(): Channel {
-  const worker = new Worker(workerUrl("session-worker.js", "the session's thread"));
+  const worker = new Worker(workerUrl(import.meta.url, "session-worker.js", "the session's thread"));
   const waiting = new Map<number, { resolve: (response: Response) => void; reject: (cause: unknown) => void }>();
   let count = 0;
   let ended: LoomweightError | undefined;

@@ -2,9 +2,11 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { LoomweightError } from "@loomweight/tensor";
 
-/** A worker's script: beside this file in a build, in the build of the package when run from source. */
-export function workerUrl(script: string, what: string): URL {
-  const here = import.meta.url;
+/**
+ * A worker's script: beside `here` (a module's URL) in a build, in the build of its package when run from source.
+ * Throws `WORKER_NOT_BUILT` naming `what` and the package.
+ */
+export function workerUrl(here: string, script: string, what: string, packageName = "graph"): URL {
   const fromSource = new URL(here).pathname.endsWith(".ts");
   const candidates = fromSource ? [`../../dist/node/${script}`] : [`./${script}`, `./node/${script}`];
   for (const candidate of candidates) {
@@ -15,6 +17,8 @@ export function workerUrl(script: string, what: string): URL {
     code: "WORKER_NOT_BUILT",
     problem: `the script of ${what} is missing`,
     file: fileURLToPath(new URL(candidates[0], here)),
-    fix: fromSource ? "Build the package: pnpm --filter @loomweight/graph build" : "Install @loomweight/graph again.",
+    fix: fromSource
+      ? `Build the package: pnpm --filter @loomweight/${packageName} build`
+      : `Install @loomweight/${packageName} again.`,
   });
 }

@@ -1,5 +1,12 @@
 /** Part of an encoded message: bytes, or a place that is filled while writing. */
-export type Piece = Uint8Array | { readonly byteLength: number; readonly read: () => AsyncIterable<Uint8Array> };
+export type Piece = Uint8Array | LazyPiece;
+
+export interface LazyPiece {
+  readonly byteLength: number;
+  readonly read: () => AsyncIterable<Uint8Array>;
+  /** Pieces of one object are cheapest to read one after another. */
+  readonly together?: object;
+}
 
 /** An encoded message whose large parts are not there yet. */
 export interface Message {
@@ -62,8 +69,8 @@ export function messageField(number: number, { pieces, byteLength }: Message): E
 }
 
 /** The bytes of a piece that is filled while writing, as a length-delimited field. */
-export const lazyField = (number: number, byteLength: number, read: () => AsyncIterable<Uint8Array>): EncodedField =>
-  messageField(number, { pieces: [{ byteLength, read }], byteLength });
+export const lazyField = (number: number, piece: LazyPiece): EncodedField =>
+  messageField(number, { pieces: [piece], byteLength: piece.byteLength });
 
 /** A message of these fields in the order of their numbers, as the reference writers put them. */
 export function message(fields: readonly EncodedField[]): Message {

@@ -1,13 +1,13 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { openPositionalWriter } from "@loomweight/checkpoint/node";
 import { createKernels } from "@loomweight/kernels";
-import { LoomweightError } from "@loomweight/tensor";
+import { errorToWire, LoomweightError } from "@loomweight/tensor";
 import { createEngine, engineSizesWithin } from "../lazy/engine.ts";
 import { mergeTensor } from "../merge-tensor.ts";
 import { loadMethod } from "./method-reference.ts";
 import { type OpenMerge, withOpenMerge } from "./open-merge.ts";
 import { planDigest } from "./run-facts.ts";
-import { toWire, type WorkerReport, type WorkerRequest, type WorkerTask } from "./worker-protocol.ts";
+import type { WorkerReport, WorkerRequest, WorkerTask } from "./worker-protocol.ts";
 
 /** Tensors given to this worker and not begun, and those who wait for more. */
 interface Queue {
@@ -77,7 +77,7 @@ async function work(port: MessagePort, task: WorkerTask): Promise<void> {
     await withOpenMerge({ ...task.inputs, methods }, mergeAll);
     report({ kind: "ended" });
   } catch (error) {
-    report({ kind: "ended", failure: toWire(error) });
+    report({ kind: "ended", failure: errorToWire(error) });
   } finally {
     port.close(); // with no port to listen on the thread ends by itself
   }

@@ -3,12 +3,12 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { FileTensorWriter } from "@loomweight/checkpoint/node";
 import { createKernels } from "@loomweight/kernels";
-import { LoomweightError } from "@loomweight/tensor";
+import { errorFromWire, LoomweightError } from "@loomweight/tensor";
 import { type ExecuteOptions, outputBytes, trackProgress } from "../execute.ts";
 import { createEngine, engineSizesWithin } from "../lazy/engine.ts";
 import { mergeTensor, type TensorSink } from "../merge-tensor.ts";
 import type { OpenMerge } from "./open-merge.ts";
-import { fromWire, type WorkerReport, type WorkerRequest, type WorkerTask } from "./worker-protocol.ts";
+import type { WorkerReport, WorkerRequest, WorkerTask } from "./worker-protocol.ts";
 
 /** A worker is given tensors until it has this many bytes to write, or this many tensors, beside the one at hand. */
 const bytesAhead = 4 * 2 ** 20;
@@ -81,7 +81,7 @@ export async function executeInWorkers(
       giveWork(hand);
     } else {
       hand.ended = true;
-      if (message.failure !== undefined) stopAll(fromWire(message.failure));
+      if (message.failure !== undefined) stopAll(errorFromWire(message.failure));
     }
   };
   const { url, execArgv } = workerScript();

@@ -1,5 +1,5 @@
 import type { SafetensorsPlan } from "@loomweight/checkpoint";
-import { type ErrorDetails, LoomweightError } from "@loomweight/tensor";
+import type { WireError } from "@loomweight/tensor";
 import type { MethodReference } from "./method-reference.ts";
 import type { MergeInputs } from "./open-merge.ts";
 
@@ -36,28 +36,3 @@ export type WorkerReport =
   | { readonly kind: "written"; readonly tensor: number; readonly bytes: number }
   | { readonly kind: "finished"; readonly tensor: number }
   | { readonly kind: "ended"; readonly failure?: WireError };
-
-/** An error as it crosses threads. */
-export interface WireError {
-  readonly details?: Omit<ErrorDetails, "cause">;
-  readonly name: string;
-  readonly message: string;
-  readonly stack: string | undefined;
-}
-
-export function toWire(error: unknown): WireError {
-  if (error instanceof LoomweightError) {
-    const { cause: _, ...details } = error.details;
-    return { details, name: error.name, message: error.message, stack: error.stack };
-  }
-  if (error instanceof Error) return { name: error.name, message: error.message, stack: error.stack };
-  return { name: "Error", message: String(error), stack: undefined };
-}
-
-/** The error again, with the stack of the thread that it came from. */
-export function fromWire({ details, name, message, stack }: WireError): Error {
-  const error: Error = details === undefined ? new Error(message) : new LoomweightError(details);
-  if (details === undefined) error.name = name;
-  if (stack !== undefined) error.stack = stack;
-  return error;
-}

@@ -19,7 +19,7 @@ export async function exportFolder(
   const { force = false, ...rest } = options;
   const folder = await openModel(path);
   try {
-    return await withOutputFolder(out, { force }, (output) => exportModel(folder, output, rest));
+    return await withOutputFolder(out, { force }, (output) => exportModel(folder, output, rest, path));
   } finally {
     await folder.close();
   }

@@ -1,17 +1,20 @@
 import { access, realpath } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { openOnnxFile, writeOnnxFile } from "@loomweight/graph/node";
-import { type QuantizeModelOptions, quantizeModel, type TensorReport } from "@loomweight/quant";
+import type { QuantizeModelOptions, TensorReport } from "@loomweight/quant";
 import { LoomweightError } from "@loomweight/tensor";
 import { checkDTypes, type ExportDType } from "../dtypes.ts";
 import { type ExportModelOptions, filesOf, stoppable } from "./export-model.ts";
+import { joinReports, quantizedModel } from "./shared-models.ts";
+import { type ThreadOptions, threadsFor } from "./threads.ts";
 
 export interface QuantizeFileOptions
   extends Omit<QuantizeModelOptions, "onTensor">,
-    Pick<ExportModelOptions, "maxExternalBytes" | "externalData" | "signal"> {
+    Pick<ExportModelOptions, "maxExternalBytes" | "externalData" | "signal">,
+    ThreadOptions {
   /** Replace an existing output; default false. */
   readonly force?: boolean;
-  /** Called before each tensor of the output is made. */
+  /** Called when tensors of the output have been written. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -36,17 +39,16 @@ export async function quantizeFile(
   dtype: ExportDType,
   options: QuantizeFileOptions = {},
 ): Promise<QuantizedFile> {
-  const { force = false, maxExternalBytes = 1.9e9, externalData = "auto", signal, onProgress, ...settings } = options;
+  const { force = false, maxExternalBytes = 1.9e9, externalData = "auto", ...others } = options;
+  const { signal, onProgress, workers, ...settings } = others;
   checkDTypes([dtype]);
   await checkOutput(input, output, force);
   const { model, close } = await openOnnxFile(input);
   try {
-    const weights: TensorReport[] = [];
-    const quantized = quantizeModel(model, dtype, {
-      accuracyLevel: 4,
-      ...settings,
-      onTensor: (report) => void weights.push(report),
-    });
+    const layout = { externalData, maxExternalBytes };
+    const key = basename(output);
+    const shared = quantizedModel(model, dtype, settings, { ...layout, fileName: key });
+    const { model: quantized, drain } = shared;
     if (dtype !== "fp32" && dtype !== "fp16" && sameNodes(model.graph.nodes, quantized.graph.nodes)) {
       throw new LoomweightError({
         code: "NOTHING_QUANTIZED",
@@ -56,11 +58,27 @@ export async function quantizeFile(
         fix: "Start from the float file of the model; one that is quantized already cannot be quantized again.",
       });
     }
-    let done = 0;
-    const total = quantized.graph.initializers.size;
-    const watched = stoppable(quantized, signal, () => onProgress?.(done++, total));
-    await writeOnnxFile(output, watched, { externalData, maxExternalBytes });
-    return { ...(await filesOf(dirname(output), basename(output))), weights };
+    const pool = threadsFor(
+      [quantized],
+      { kind: "quantize", path: input, dtype, options: settings, layout },
+      { workers },
+    );
+    let reports: readonly unknown[] = [];
+    try {
+      await writeOnnxFile(output, stoppable(quantized, signal), {
+        ...layout,
+        pool: pool && { pool, key },
+        drain,
+        collect: (all) => {
+          reports = all;
+        },
+        onProgress,
+        signal,
+      });
+    } finally {
+      await pool?.close();
+    }
+    return { ...(await filesOf(dirname(output), basename(output))), weights: joinReports(reports).weights };
   } finally {
     await close();
   }

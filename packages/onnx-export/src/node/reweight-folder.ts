@@ -7,6 +7,7 @@ import { LoomweightError } from "@loomweight/tensor";
 import { checkConfigs } from "../reweight/check-configs.ts";
 import type { GraphReweightReport } from "../reweight/report.ts";
 import { reweightModel } from "../reweight/reweight-model.ts";
+import { isDataOf } from "../verify/file-names.ts";
 
 export interface ReweightFolderOptions {
   /** Folder of the model that was exported; weights are then found by their values too. */
@@ -128,6 +129,7 @@ async function writeAll(
       await writeOnnxFile(target, changed, {
         externalData: external.length > 0 || "auto",
         maxExternalBytes: longestFile(name, external),
+        externalSuffix: external.some((each) => each.name.startsWith(`${basename(name)}.data`)) ? ".data" : undefined,
       });
       const bytes = await totalBytes(target);
       written.push({
@@ -148,7 +150,7 @@ async function writeAll(
 /** Most bytes of one file of external data, so that there are as many as config.json announces to browsers. */
 function longestFile(name: string, external: readonly ExternalFile[]): number | undefined {
   const usual = 1.9e9;
-  const ours = external.every((each) => each.name.startsWith(`${basename(name)}_data`));
+  const ours = external.every((each) => isDataOf(basename(name), each.name));
   if (!ours || external.length === 0) return usual;
   const longest = Math.max(...external.map(({ byteLength }) => byteLength));
   if (external.length > 1) return longest;

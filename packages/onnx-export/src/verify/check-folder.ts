@@ -1,5 +1,5 @@
 import { checkGenaiFolder } from "./check-genai.ts";
-import { graphAndDType } from "./file-names.ts";
+import { graphAndDType, isDataOf } from "./file-names.ts";
 import { caution, type Finding, fault } from "./finding.ts";
 
 export interface FolderFacts {
@@ -55,7 +55,7 @@ function checkExternal(graphFiles: ReadonlySet<string>, config: FolderFacts["con
   const findings: Finding[] = [];
   for (const name of graphFiles) {
     if (!name.endsWith(".onnx")) continue;
-    const count = [...graphFiles].filter((each) => each.startsWith(`${name}_data`)).length;
+    const count = [...graphFiles].filter((each) => isDataOf(name, each)).length;
     const perFile = typeof said === "object" && said !== null ? (said as Record<string, unknown>) : {};
     const entry = typeof said === "object" ? (perFile[name] ?? perFile[graphAndDType(name).graph] ?? 0) : (said ?? 0);
     const announced = Number(entry);

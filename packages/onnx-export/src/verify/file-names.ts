@@ -9,3 +9,8 @@ export function graphAndDType(file: string): { graph: string; dtype: ExportDType
   }
   return { graph: stem, dtype: "fp32" };
 }
+
+/** Whether a file of the folder is external data of `model`, by its name: "_data" as here, ".data" as in folders of genai. */
+export function isDataOf(model: string, file: string): boolean {
+  return file.startsWith(`${model}_data`) || file.startsWith(`${model}.data`);
+}

@@ -46,6 +46,7 @@ function narrowed({ data, shape }: Initializer, name: string, from: WideDType): 
     dtype: "bfloat16",
     shape,
     origin,
+    together: data.together,
     read: async (): Promise<Tensor> => cast(await data.read(), "bfloat16"),
     ...(stream && { stream: () => castParts(stream(), from, "bfloat16") }),
   };

@@ -215,11 +215,12 @@ function halvedTensor(tensor: Tensor): Tensor {
 function halvedInitializer(initializer: Initializer): Initializer {
   const { dtype, data } = initializer;
   if (dtype !== "float32") return initializer;
-  const { shape, origin, stream } = data;
+  const { shape, origin, together, stream } = data;
   const half: LazyTensor = {
     dtype: "float16",
     shape,
     origin,
+    together,
     read: async () => halvedTensor(await data.read()),
     ...(stream && { stream: () => castParts(stream(), "float32", "float16") }),
   };

@@ -71,6 +71,7 @@ export function lazyParts<Part extends string>(
   const lazy = (part: Part): LazyTensor => ({
     ...specs[part],
     origin,
+    together: key,
     read: async () => small.get(part) ?? latest.take(key, part, large, computeAll),
   });
   return Object.fromEntries(names.map((part) => [part, lazy(part)])) as Record<Part, LazyTensor>;

@@ -1,0 +1,20 @@
+import { openModel } from "@loomweight/checkpoint/node";
+import { openOnnxFile, serveWriting } from "@loomweight/graph/node";
+import { planExport } from "../plan.ts";
+import { exportedModel, quantizedModel, type WriteTask } from "./shared-models.ts";
+
+// A thread that writes exports and quantized files together with the one that started it: it makes the same plan.
+void serveWriting(async (told) => {
+  const task = told as WriteTask;
+  if (task.kind === "export") {
+    const { graphs } = await planExport(await openModel(task.path), task.options);
+    const byFile = new Map(graphs.map((each) => [each.file, each]));
+    return (key) => {
+      const graph = byFile.get(key);
+      if (graph === undefined) throw new Error(`no graph for the file ${key}`);
+      return exportedModel(graph, task.layout);
+    };
+  }
+  const { model } = await openOnnxFile(task.path);
+  return (key) => quantizedModel(model, task.dtype, task.options, { ...task.layout, fileName: key });
+});
