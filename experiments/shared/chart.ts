@@ -34,9 +34,9 @@ function ticks(low: number, high: number): number[] {
 /** Horizontal bars: the mean of a measure, a dot for every seed, the trained values beside the name. */
 export function bars(
   rows: readonly Row[],
-  options: { title: string; measure?: string; unit?: string; from?: number; digits?: number },
+  options: { title: string; measure?: string; unit?: string; from?: number },
 ): string {
-  const { title, measure = "accuracy", unit = "%", digits = 1 } = options;
+  const { title, measure = "accuracy", unit = "%" } = options;
   const shown = rows.filter(({ values }) => values[measure] !== undefined);
   const label = ({ name, trained }: Row) => `${name}${trained > 0 ? ` · ${trained.toLocaleString("en")}` : ""}`;
   const [right, top, line] = [60, 46, 30];

@@ -29,7 +29,7 @@ const figures: Readonly<Record<string, (results: Results) => string>> = {
   },
   "dynamic-reward-weighting": (results) =>
     bars(results.rows, { title: results.title, measure: "value", unit: "", from: 0.48 }),
-  eva: (results) => bars(results.rows, { title: results.title, measure: "loss at 10", unit: "", digits: 2 }),
+  eva: (results) => bars(results.rows, { title: results.title, measure: "loss at 10", unit: "" }),
   hydra: (results) => bars(results.rows, { title: results.title }),
   taugate: (results) => bars(results.rows, { title: results.title, from: 40 }),
   "vl-adapter": (results) => bars(results.rows, { title: results.title }),
