@@ -2,11 +2,13 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileSetFromMap, openCheckpointFromFiles, writeSafetensors } from "@loomweight/checkpoint";
+import type { OnnxModel } from "@loomweight/graph";
 import { expect, test } from "vitest";
 import * as attachNames from "../src/attach/index.ts";
 import * as main from "../src/index.ts";
 import * as node from "../src/node/index.ts";
 import { smallAdapter, smallConfig, smallModel } from "./small.ts";
+import { twoBlocks } from "./two-blocks.ts";
 
 test("the public names are these", () => {
   const exported = Object.entries(main);
@@ -59,13 +61,15 @@ test("the public names are these", () => {
   ]);
   expect(Object.keys(attachNames).sort()).toEqual([
     "attach",
-    "attachBlocks",
     "attachedFiles",
-    "blockAdapterFiles",
+    "attachedModel",
     "findBlock",
     "findLayers",
+    "isBlockSpec",
     "linearTargets",
-    "readBlockAdapter",
+    "modulePaths",
+    "openAnyAdapter",
+    "openBlockAdapter",
     "targetLayers",
     "weightTensor",
   ]);
@@ -93,7 +97,7 @@ test("the examples of the README run as they are printed", async () => {
         ),
       );
     const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
-    const [first, second] = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) =>
+    const [first, second, third] = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) =>
       match[1]
         .replace(/import \{([^}]*)\} from "([^"]*)";/g, 'const {$1} = packages["$2"];')
         .replaceAll('"qwen2-0.5b', `"${root}/qwen2-0.5b`)
@@ -105,6 +109,7 @@ test("the examples of the README run as they are printed", async () => {
     const lines: unknown[] = [];
     const packages = {
       "@loomweight/adapters": main,
+      "@loomweight/adapters/attach": attachNames,
       "@loomweight/adapters/node": node,
       "@loomweight/checkpoint": { fileSetFromMap, openCheckpointFromFiles },
     };
@@ -117,6 +122,13 @@ test("the examples of the README run as they are printed", async () => {
       dtype: "float32",
       shape: [4, 4],
     });
+    const blocks = new AsyncFunction("packages", "model", `${third}; return { config, exported };`);
+    const made = (await blocks(packages, twoBlocks())) as { config: string; exported: OnnxModel };
+    expect(JSON.parse(made.config)).toMatchObject({
+      adapter_type: "adaptformer",
+      sites: ["blocks.0.mlp", "blocks.1.mlp"],
+    });
+    expect([...made.exported.graph.initializers.keys()]).toContain("blocks.0.mlp.down");
   } finally {
     rmSync(root, { recursive: true, force: true });
   }

@@ -1,3 +1,4 @@
+import type { Attachment } from "@loomweight/adapters/attach";
 import type { ImportedModel, Value } from "@loomweight/graph";
 import { type DType, full, LoomweightError, type Tensor, zeros } from "@loomweight/tensor";
 
@@ -11,6 +12,28 @@ export function modelInputs(
   const ids = given.input_ids;
   const [rows, columns] = ids === undefined ? [0, 0] : (ids.shape as [number, number]);
   return { ...given, ...otherInputs(imported, given, [rows, columns]) };
+}
+
+/** What adapters of block scope are told, from a batch. Throws `INVALID_BATCH`. */
+export function toldInputs(
+  { blocks }: Pick<Attachment, "blocks">,
+  batch: Readonly<Record<string, Value>>,
+): Readonly<Record<string, Value>> {
+  const told: Record<string, Value> = {};
+  for (const { method, inputs } of blocks) {
+    for (const [name, { dtype, shape }] of Object.entries(inputs)) {
+      if (batch[name] === undefined) {
+        throw new LoomweightError({
+          code: "INVALID_BATCH",
+          problem: `the batch does not have what ${method.name} is told`,
+          expected: `"${name}", ${dtype} [${shape}]`,
+          found: Object.keys(batch).join(", "),
+        });
+      }
+      told[name] = batch[name];
+    }
+  }
+  return told;
 }
 
 /**

@@ -1,6 +1,6 @@
-import type { Adapter, AdapterFiles } from "@loomweight/adapters";
+import type { AdapterFiles } from "@loomweight/adapters";
 import {
-  type AdapterSpec,
+  type AnyAdapter,
   type AttachedFilesOptions,
   type Attachment,
   type AttachOptions,
@@ -25,7 +25,7 @@ import { adamw, groups } from "@loomweight/optim";
 import { LoomweightError, type Tensor } from "@loomweight/tensor";
 import { blockCheckpoints } from "./blocks.ts";
 import { type Evaluations, rememberingEvaluations, savedEvaluations } from "./evaluations.ts";
-import { modelInputs } from "./inputs.ts";
+import { modelInputs, toldInputs } from "./inputs.ts";
 import { type AdapterLoss, batchLoss, type Objective } from "./objectives.ts";
 
 export interface TrainAdapterOptions extends AttachOptions {
@@ -34,10 +34,10 @@ export interface TrainAdapterOptions extends AttachOptions {
   readonly model: OnnxModel | ImportedModel;
   /** The base's weights, which tell how layers are stored where the graph does not. */
   readonly checkpoint?: Checkpoint;
-  /** A fresh adapter, or one of PEFT's files to go on with; several are trained together. */
-  readonly adapter: AdapterSpec | Adapter | readonly (AdapterSpec | Adapter)[];
+  /** A fresh adapter of layers or of modules, or one of a folder to go on with; several are trained together. */
+  readonly adapter: AnyAdapter | readonly AnyAdapter[];
   /**
-   * Batches: the model's inputs by name, and `labels`. Rows and columns of `input_ids` fix what is not fed: an empty
+   * Batches: the model's inputs by name, what adapters are told (`task`), and `labels`. Rows and columns of `input_ids` fix what is not fed: an empty
    * cache, positions, a mask of ones.
    */
   readonly batches: BatchSource;
@@ -85,7 +85,7 @@ export interface AdapterTraining extends AsyncIterable<StepMetrics> {
   evaluate(): Promise<Readonly<Record<string, number>>>;
   /** Present values of what is trained; `best`: those of the lowest evaluation, where there was one. */
   parameters(options?: { readonly best?: boolean }): Promise<Readonly<Record<string, Tensor>>>;
-  /** The PEFT files of an adapter as it is now. */
+  /** The files of an adapter as it is now: PEFT's, or those of an adapter of block scope. */
   files(options?: Omit<AttachedFilesOptions, "parameters"> & { readonly best?: boolean }): Promise<AdapterFiles>;
   close(): Promise<void>;
 }
@@ -110,7 +110,7 @@ export async function trainAdapter(options: TrainAdapterOptions): Promise<Adapte
   ): LossParts => {
     const { outputs } = attachment.instantiate({
       parameters,
-      inputs: modelInputs(imported, batch),
+      inputs: { ...modelInputs(imported, batch), ...toldInputs(attachment, batch) },
       random,
       change: random === undefined ? undefined : checkpoints?.change(),
     });

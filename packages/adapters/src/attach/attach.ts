@@ -20,11 +20,19 @@ import type { AdapterMethod } from "../define.ts";
 import type { LayerShape } from "../layer.ts";
 import type { Adapter } from "../peft/adapter.ts";
 import { linearTargets } from "./all-linear.ts";
+import {
+  type AttachedBlocks,
+  attachBlocks,
+  type BlockAdapterSpec,
+  blockInputs,
+  changedByBlocks,
+  isBlockSpec,
+} from "./blocks.ts";
 import { adapterNamed, chooseSites, requireDistinct, sizes, unknownParameter, unmatched } from "./choose.ts";
 import { firstValues } from "./first-values.ts";
 import { changedState, layerInGraph, layerInput, plainState } from "./layer-in-graph.ts";
 import { findLayers, type LayerSite } from "./layers.ts";
-import { replacedBySource, savedTensors } from "./saved.ts";
+import { givenInstead, replacedBySource, requireSaved, savedTensors } from "./saved.ts";
 import { type AdapterSpec, type PreparedAdapter, prepareAdapter, prepareSpec } from "./spec.ts";
 
 export interface AttachOptions {
@@ -89,8 +97,11 @@ export interface AttachedInstanceOptions extends Omit<InstantiateOptions, "chang
 /** Adapters put on a graph. */
 export interface Attachment {
   readonly model: ImportedModel;
+  /** Those that change layers. */
   readonly adapters: readonly AttachedAdapter[];
-  /** First values of everything that is trained, by name: "<module>.<parameter>", the adapter's name and ":" before it where there are several. */
+  /** Those that change what modules compute; they come after those of layers. */
+  readonly blocks: readonly AttachedBlocks[];
+  /** First values of everything that is trained, by name: "<module>.<parameter>" or "shared.<key>", the adapter's name and ":" before it where there are several. */
   readonly parameters: Readonly<Record<string, Tensor>>;
   /** What adapters need besides and training leaves as it is: projections, positions. */
   readonly constants: Readonly<Record<string, Tensor>>;
@@ -100,35 +111,52 @@ export interface Attachment {
   instantiate(options?: AttachedInstanceOptions): Instance;
 }
 
+/** What `attach` takes: a fresh adapter of layers or of blocks, or one of PEFT's files. */
+export type AnyAdapter = AdapterSpec | BlockAdapterSpec | Adapter;
+
 /**
- * Puts adapters on the layers of a graph, built here or imported from a file. `checkpoint` (of the base) tells how
- * weights are stored, where the graph does not. Of several adapters each changes what those before it made of the layer.
+ * Puts adapters on the layers and modules of a graph, built here or imported from a file. `checkpoint` (of the base) tells how
+ * weights are stored, where the graph does not. Of several adapters each changes what those before it made of the layer;
+ * those that change what modules compute come after those of layers.
  * Throws `NO_TARGET` where the targets match no layer (with the closest names), `UNSUPPORTED_LAYER` where the method does
  * not adapt a layer of that kind, `INVALID_OPTION` and what the method's initialisation throws.
  */
 export async function attach(
   model: OnnxModel | ImportedModel,
   checkpoint: Checkpoint | undefined,
-  adapters: AdapterSpec | Adapter | readonly (AdapterSpec | Adapter)[],
+  adapters: AnyAdapter | readonly AnyAdapter[],
   options: AttachOptions = {},
 ): Promise<Attachment> {
   const imported = "parameters" in model ? model : await importOnnx(model);
   const sites = findLayers(imported, checkpoint);
-  const list = (Array.isArray(adapters) ? adapters : [adapters]) as readonly (AdapterSpec | Adapter)[];
-  const prepared = list.map((each, index) =>
-    "modules" in each
-      ? prepareAdapter(each, list.length === 1 ? "default" : `adapter${index}`)
-      : prepareSpec({ name: list.length === 1 ? "default" : `adapter${index}`, ...each }, () =>
-          linearTargets(imported, sites),
-        ),
-  );
-  requireDistinct(prepared);
-  const prefix = ({ name }: PreparedAdapter) => (prepared.length === 1 ? "" : `${name}:`);
+  const list = (Array.isArray(adapters) ? adapters : [adapters]) as readonly AnyAdapter[];
+  const nameOf = (index: number) => (list.length === 1 ? "default" : `adapter${index}`);
+  const prepared: PreparedAdapter[] = [];
+  const specs: (BlockAdapterSpec & { readonly name: string })[] = [];
+  list.forEach((each, index) => {
+    if (isBlockSpec(each)) specs.push({ name: nameOf(index), ...each });
+    else if ("modules" in each) prepared.push(prepareAdapter(each, nameOf(index)));
+    else prepared.push(prepareSpec({ name: nameOf(index), ...each }, () => linearTargets(imported, sites)));
+  });
+  requireDistinct([...prepared, ...specs]);
+  const prefix = ({ name }: { readonly name: string }) => (list.length === 1 ? "" : `${name}:`);
   const parameters: Record<string, Tensor> = {};
   const constants: Record<string, Tensor> = {};
   const attached: AttachedAdapter[] = [];
   const saved: SavedTensor[] = [];
   const warnings: string[] = [];
+  const save = async (
+    owner: { readonly name: string },
+    found: ReturnType<typeof savedTensors>,
+    first: (each: ReturnType<typeof savedTensors>[number], own: Tensor) => Promise<Tensor>,
+  ) => {
+    for (const each of found) {
+      const key = `${prefix(owner)}${each.path}`;
+      saved.push({ ...each, name: key, adapter: owner.name });
+      const own = await (imported.model.graph.initializers.get(each.initializer)?.data.read() as Promise<Tensor>);
+      parameters[key] = await first(each, own);
+    }
+  };
   for (const adapter of prepared) {
     const chosen = chooseSites(adapter, sites);
     warnings.push(...unmatched(adapter, chosen));
@@ -177,12 +205,18 @@ export async function attach(
       selection,
       ownOptions,
     });
-    for (const each of savedTensors(imported, adapter, modules, sites)) {
-      const key = `${prefix(adapter)}${each.path}`;
-      saved.push({ ...each, name: key, adapter: name });
-      const tensor = await (imported.model.graph.initializers.get(each.initializer)?.data.read() as Promise<Tensor>);
-      parameters[key] = await replacedBySource(adapter, each, tensor);
-    }
+    await save(adapter, savedTensors(imported, adapter.targets, modules, sites), (each, own) =>
+      replacedBySource(adapter, each, own),
+    );
+  }
+  const blocks: AttachedBlocks[] = [];
+  for (const spec of specs) {
+    const made = attachBlocks(imported, spec, { ...options, name: spec.name, prefix: prefix(spec) });
+    blocks.push(made.blocks);
+    Object.assign(parameters, made.parameters);
+    const found = savedTensors(imported, made.blocks.targets, new Map(), sites);
+    requireSaved(spec, found);
+    await save(spec, found, async (each, own) => givenInstead(spec, each, own));
   }
   const byOutput = new Map<string, LayerSite[]>();
   for (const site of sites) {
@@ -192,18 +226,20 @@ export async function attach(
   return {
     model: imported,
     adapters: attached,
+    blocks,
     parameters,
     constants,
     saved,
     warnings,
     instantiate: (given = {}) =>
-      instantiateAttached({ imported, attached, parameters, constants, saved, byOutput }, given),
+      instantiateAttached({ imported, attached, blocks, parameters, constants, saved, byOutput }, given),
   };
 }
 
 interface Attached {
   readonly imported: ImportedModel;
   readonly attached: readonly AttachedAdapter[];
+  readonly blocks: readonly AttachedBlocks[];
   readonly parameters: Readonly<Record<string, Tensor>>;
   readonly constants: Readonly<Record<string, Tensor>>;
   readonly saved: readonly SavedTensor[];
@@ -211,11 +247,13 @@ interface Attached {
 }
 
 function instantiateAttached(
-  { imported, attached, parameters: initial, constants, saved, byOutput }: Attached,
+  { imported, attached, blocks, parameters: initial, constants, saved, byOutput }: Attached,
   options: AttachedInstanceOptions,
 ): Instance {
   const { parameters = {}, weights = {}, random, active, change, prefix, ...rest } = options;
-  const working = active === undefined ? attached : active.map((name) => adapterNamed(attached, name));
+  const chosen = active?.map((name) => adapterNamed([...attached, ...blocks], name));
+  const working = (chosen?.filter((each) => "modules" in each) as typeof attached | undefined) ?? attached;
+  const workingBlocks = (chosen?.filter((each) => "sites" in each) as typeof blocks | undefined) ?? blocks;
   for (const name of Object.keys(parameters)) {
     if (!Object.hasOwn(initial, name)) throw unknownParameter(name, initial);
   }
@@ -228,6 +266,8 @@ function instantiateAttached(
   };
   // Inputs are made here, so that adapters see them by name.
   const inputs: Record<string, Value> = { ...options.inputs };
+  const told = blockInputs(workingBlocks, inputs);
+  for (const name of Object.keys(told)) if (!imported.inputs.some((each) => each.name === name)) delete inputs[name];
   for (const { name, dtype, shape } of imported.inputs) {
     if (inputs[name] === undefined && dtype !== undefined && shape !== undefined) {
       inputs[name] = input(prefix === undefined ? name : `${prefix}/${name}`, dtype, shape);
@@ -235,7 +275,7 @@ function instantiateAttached(
   }
   const replaced: Record<string, Value> = { ...weights };
   for (const each of saved) {
-    if (!working.some(({ name }) => name === each.adapter)) continue;
+    if (![...working, ...workingBlocks].some(({ name }) => name === each.adapter)) continue;
     const dtype = imported.model.graph.initializers.get(each.initializer)?.dtype ?? "float32";
     const value = trained(each.name);
     replaced[each.initializer] = value.dtype === dtype ? value : castValue(value, dtype);
@@ -247,7 +287,7 @@ function instantiateAttached(
     if (found !== undefined) return found;
     throw new LoomweightError({ code: "UNKNOWN_VALUE", problem: `the graph has no value "${name}" yet`, found: name });
   };
-  return instantiate(imported, {
+  const instance = instantiate(imported, {
     ...rest,
     prefix,
     inputs,
@@ -258,11 +298,16 @@ function instantiateAttached(
         current = adapted(each, { value, output: current }, { working, trained, random });
       }
       made.set(site.name, current);
+      for (const each of workingBlocks) {
+        current = changedByBlocks(each, { name: site.name, output: current, value }, { trained, told, random });
+        made.set(site.name, current);
+      }
       const changed = change?.({ ...site, value: current }) ?? current;
       made.set(site.name, changed);
       return changed;
     },
   });
+  return { ...instance, inputs: { ...instance.inputs, ...told } };
 }
 
 /** The layer's output with all adapters that are at work on it. */

@@ -1,68 +1,35 @@
-import {
-  add,
-  assemble,
-  gelu,
-  gradient,
-  importOnnx,
-  input,
-  layerNormalization,
-  lazyTensor,
-  named,
-  type OnnxModel,
-  parameter,
-  relu,
-  type Value,
-} from "@loomweight/graph";
-import { linearOf } from "@loomweight/graph/nn";
+import { fileSetFromMap } from "@loomweight/checkpoint";
+import { add, gradient, importOnnx, input, instantiate, type OnnxModel } from "@loomweight/graph";
 import { evaluate } from "@loomweight/graph/node";
 import { fromData, full, type Tensor } from "@loomweight/tensor";
 import { beforeAll, expect, test } from "vitest";
 import { largest } from "../../test/block-contract.ts";
 import { testRandom } from "../../test/contract.ts";
+import { hidden, twoBlocks, width } from "../../test/two-blocks.ts";
 import { adapterTune } from "../methods/adaptertune.ts";
 import { adaptFormer } from "../methods/adaptformer.ts";
 import { hyperformer } from "../methods/hyperformer.ts";
+import { lora } from "../methods/lora.ts";
 import { tauGate } from "../methods/taugate.ts";
 import { vlAdapter } from "../methods/vl-adapter.ts";
-import { blockAdapterFiles, readBlockAdapter } from "./block-files.ts";
-import { attachBlocks, type BlockAttachment, findBlock } from "./blocks.ts";
-
-const [width, hidden] = [6, 10];
-const weight = (name: string, shape: number[]) =>
-  parameter(name, lazyTensor(testRandom().uniform(name, shape, -0.5, 0.5)));
-
-/** Two pre-norm blocks with an MLP each. */
-function twoBlocks(): OnnxModel {
-  const x = input("x", "float32", [4, width]);
-  let h: Value = x;
-  for (let i = 0; i < 2; i++) {
-    h = named(`blocks.${i}`, () => {
-      const ones = parameter(`blocks.${i}.norm.weight`, lazyTensor(full([width], 1)));
-      const u = named("norm", () => layerNormalization(h, ones, undefined, { epsilon: 1e-6, axis: -1 }));
-      const m = named("mlp", () => {
-        const z = named("fc1", () =>
-          linearOf(u, weight(`blocks.${i}.fc1.weight`, [hidden, width]), weight(`blocks.${i}.fc1.bias`, [hidden])),
-        );
-        const a = named("act", () => (i === 0 ? relu(z) : gelu(z)));
-        return named("fc2", () =>
-          linearOf(a, weight(`blocks.${i}.fc2.weight`, [width, hidden]), weight(`blocks.${i}.fc2.bias`, [width])),
-        );
-      });
-      return add(h, m);
-    });
-  }
-  return assemble({ name: "two blocks", inputs: [x], outputs: { y: h } });
-}
+import { openAdapter } from "../peft/read-adapter.ts";
+import { type Attachment, attach } from "./attach.ts";
+import { openAnyAdapter, openBlockAdapter } from "./block-files.ts";
+import { findBlock } from "./block-sites.ts";
+import type { BlockAdapterSpec } from "./blocks.ts";
+import { attachedFiles } from "./files.ts";
+import { attachedModel } from "./model.ts";
 
 const x = testRandom().uniform("x", [4, width], -1, 1);
 let model: OnnxModel;
 let base: Tensor;
 const run = async (
-  attachment: BlockAttachment,
-  adapter: Record<string, Tensor> = {},
+  attachment: Attachment,
+  parameters: Record<string, Tensor> = {},
   feeds: Record<string, Tensor> = {},
-) => (await evaluate(attachment.instantiate({ adapter }).outputs, { x, ...feeds })).y;
-const moved = ({ parameters }: BlockAttachment) =>
+) => (await evaluate(attachment.instantiate({ parameters }).outputs, { x, ...feeds })).y;
+const attachBlocks = (to: OnnxModel, spec: BlockAdapterSpec) => attach(to, undefined, spec);
+const moved = ({ parameters }: Attachment) =>
   Object.fromEntries(
     Object.entries(parameters).map(([name, { shape }]) => [name, testRandom().uniform(name, shape, -0.5, 0.5)]),
   );
@@ -106,7 +73,7 @@ test.each([
   const values = Object.fromEntries(
     Object.entries(adapter).map(([name, { shape }]) => [name, input(name, "float32", shape)]),
   );
-  const { y } = attachment.instantiate({ adapter: values }).outputs;
+  const { y } = attachment.instantiate({ parameters: values }).outputs;
   const upstream = full([4, width], 1);
   const slopesByName = Object.entries(gradient(y, values, { upstream })).map(
     ([name, slope]) => [`d ${name}`, slope] as const,
@@ -122,9 +89,9 @@ test("what is attached is the method on the values around the module", async () 
     options: { bottleneck: 3, scale: 0.5 },
     sites: ["blocks.1.mlp"],
   });
-  const [site] = attachment.sites;
+  const [site] = attachment.blocks[0].sites;
   const adapter = moved(attachment);
-  const plain = attachment.instantiate({ adapter: attachment.parameters });
+  const plain = attachment.instantiate({ parameters: attachment.parameters });
   const around = await evaluate(
     {
       input: plain.value(site.input),
@@ -158,7 +125,7 @@ test("what is attached is the method on the values around the module", async () 
 
 test("gates sit on activations; a task's number is an input of the adapted model", async () => {
   const gates = await attachBlocks(model, { method: tauGate, options: { hard: true }, sites: ["blocks.0.mlp.act"] });
-  expect(gates.sites[0]).toMatchObject({ in: hidden, out: hidden });
+  expect(gates.blocks[0].sites[0]).toMatchObject({ in: hidden, out: hidden });
   expect(largest(await run(gates), base)).toBe(0);
   const tasks = await attachBlocks(model, {
     method: hyperformer,
@@ -176,12 +143,71 @@ test("sites by the names of their values; what does not fit is named", async () 
   const found = findBlock(await importOnnx(model), "blocks.0.mlp");
   const attachment = await attachBlocks(model, { method: adaptFormer, sites: [{ ...found, path: "mine" }] });
   expect(Object.keys(attachment.parameters)).toEqual(["mine.down", "mine.downBias", "mine.up", "mine.upBias"]);
-  await expect(attachBlocks(model, { method: adaptFormer, sites: [] })).rejects.toThrow(/no site/);
+  await expect(attachBlocks(model, { method: adaptFormer, sites: [] })).rejects.toThrow(/no node/);
   await expect(attachBlocks(model, { method: adaptFormer, sites: ["blocks.0.mlp.fc1"] })).rejects.toThrow(/as wide/);
   await expect(
     attachBlocks(model, { method: adaptFormer, sites: [{ path: "m", input: "nowhere", output: "y" }] }),
   ).rejects.toThrow(/nowhere/);
-  expect(() => attachment.instantiate({ adapter: { "mine.dwon": full([1], 0) } })).toThrow(/mine\.down/);
+  expect(() => attachment.instantiate({ parameters: { "mine.dwon": full([1], 0) } })).toThrow(/mine\.down/);
+});
+
+const folder = (files: { config: string; weights: Uint8Array<ArrayBuffer> }) =>
+  fileSetFromMap(
+    new Map([
+      ["adapter_config.json", new TextEncoder().encode(files.config)],
+      ["adapter_model.safetensors", files.weights],
+    ]),
+    "blocks",
+  );
+
+test("targets mean what they mean for layers: names, ends of paths, patterns, exclusions", async () => {
+  const paths = async (spec: Omit<BlockAdapterSpec, "method">) =>
+    (await attachBlocks(model, { method: adapterTune, ...spec })).blocks[0].sites.map(({ path }) => path);
+  expect(await paths({ targets: ["mlp"] })).toEqual(["blocks.0.mlp", "blocks.1.mlp"]);
+  expect(await paths({ targets: "blocks\\.\\d+" })).toEqual(["blocks.0", "blocks.1"]);
+  expect(await paths({ targets: ["mlp"], exclude: ["blocks.0.mlp"] })).toEqual(["blocks.1.mlp"]);
+  await expect(paths({ targets: ["mpl"] })).rejects.toThrow(/Did you mean "mlp"/);
+  await expect(paths({ targets: ["mlp"], sites: ["blocks.0"] })).rejects.toThrow(/targets or sites/);
+  await expect(paths({ sites: ["blocks.0", "blocks.0"] })).rejects.toThrow(/named twice/);
+  await expect(paths({})).rejects.toThrow(/does not say which modules/);
+  await expect(paths({ targets: "(a+)+$" })).rejects.toThrow();
+});
+
+test("a block and a module inside it have each their own parameters", async () => {
+  const both = await attachBlocks(model, {
+    method: adapterTune,
+    options: { rank: 2 },
+    sites: ["blocks.1.mlp", "blocks.1"],
+  });
+  expect(Object.keys(both.parameters)).toHaveLength(8);
+  const inner = await attachBlocks(model, { method: adapterTune, options: { rank: 2 }, sites: ["blocks.1.mlp"] });
+  const own = moved(inner);
+  const zero = Object.fromEntries(Object.entries(both.parameters).map(([name, { shape }]) => [name, full(shape, 0)]));
+  expect(largest(await run(both, { ...zero, ...own }), await run(inner, own))).toBeLessThan(1e-6);
+});
+
+test("with a LoRA and a head that is trained whole: each has its files, each can rest, all are one exported model", async () => {
+  const lists = await attach(model, undefined, [
+    { method: lora, name: "rows", options: { rank: 2 }, targets: ["fc1"] },
+    { method: adapterTune, name: "blocks", options: { rank: 2 }, targets: ["mlp"], modulesToSave: ["norm"] },
+  ]);
+  const values = moved(lists);
+  expect(Object.keys(values)).toContain("blocks:blocks.0.mlp.down");
+  expect(Object.keys(values)).toContain("blocks:blocks.1.norm.weight");
+  const all = await run(lists, values);
+  const resting = async (active: readonly string[]) =>
+    (await evaluate(lists.instantiate({ parameters: values, active }).outputs, { x })).y;
+  expect(largest(await resting([]), base)).toBe(0);
+  expect(largest(await resting(["blocks"]), all)).toBeGreaterThan(1e-4);
+  const read = await openBlockAdapter(folder(attachedFiles(lists, { adapter: "blocks", parameters: values })));
+  const again = await attach(model, undefined, read);
+  expect(largest(await run(again), await resting(["blocks"]))).toBe(0);
+  expect(JSON.parse(attachedFiles(lists, { adapter: "rows", parameters: values }).config).peft_type).toBe("LORA");
+  const exported = await importOnnx(attachedModel(lists, { parameters: values }));
+  expect(largest((await evaluate(instantiate(exported).outputs, { x })).y, all)).toBe(0);
+  await expect(attach(model, undefined, { ...read, modulesToSave: [] })).rejects.toMatchObject({
+    code: "UNKNOWN_TENSOR",
+  });
 });
 
 test("files hold method, options, sites and tensors; what does not fit is refused", async () => {
@@ -191,16 +217,20 @@ test("files hold method, options, sites and tensors; what does not fit is refuse
     sites: ["blocks.0.mlp", "blocks.1.mlp"],
   });
   const adapter = moved(attachment);
-  const files = blockAdapterFiles(attachment, adapter);
-  const read = await readBlockAdapter(files);
+  const files = attachedFiles(attachment, { parameters: adapter });
+  const read = await openBlockAdapter(folder(files));
   const again = await attachBlocks(model, read);
   expect(largest(await run(again), await run(attachment, adapter))).toBe(0);
-  expect(blockAdapterFiles(again)).toEqual(files);
+  expect(attachedFiles(again)).toEqual(files);
+  expect(await openAnyAdapter(folder(files))).toEqual(read);
   const config = JSON.parse(files.config);
-  const changed = (change: object) => readBlockAdapter({ ...files, config: JSON.stringify({ ...config, ...change }) });
+  const changed = (change: object) =>
+    openBlockAdapter(folder({ ...files, config: JSON.stringify({ ...config, ...change }) }));
   await expect(changed({ adapter_type: "adapterformer" })).rejects.toThrow(/adaptformer/);
   await expect(changed({ options: { ...config.options, bottleneck: 0 } })).rejects.toThrow(/bottleneck/);
   await expect(changed({ options: { ...config.options, bottlneck: 3 } })).rejects.toThrow(/bottleneck/);
+  await expect(changed({ options: [3] })).rejects.toThrow(/options cannot be read/);
+  await expect(changed({ modules_to_save: "head" })).rejects.toThrow(/a list of names/);
   await expect(changed({ sites: [] })).rejects.toThrow(/sites/);
   await expect(attachBlocks(model, await changed({ options: { ...config.options, bottleneck: 4 } }))).rejects.toThrow(
     /\[4,6\]/,
@@ -209,5 +239,11 @@ test("files hold method, options, sites and tensors; what does not fit is refuse
     /blocks\.1\.mlp/,
   );
   const bad = { ...adapter, "blocks.0.mlp.upBias": full([width], Number.NaN) };
-  await expect(readBlockAdapter(blockAdapterFiles(attachment, bad))).rejects.toThrow(/NaN/);
+  await expect(openBlockAdapter(folder(attachedFiles(attachment, { parameters: bad })))).rejects.toThrow(/NaN/);
+  await expect(openAdapter(folder(files))).rejects.toThrow(/adaptformer changes what modules compute/);
+  const whole = { ...adapter, "blocks.0.mlp.upBias": fromData("int64", new BigInt64Array(width), [width]) };
+  await expect(openBlockAdapter(folder(attachedFiles(attachment, { parameters: whole })))).rejects.toMatchObject({
+    code: "UNSUPPORTED_DTYPE",
+  });
+  await expect(openBlockAdapter(fileSetFromMap(new Map(), "nothing"))).rejects.toMatchObject({ code: "MISSING_FILE" });
 });

@@ -1,109 +1,147 @@
-import {
-  type GraphIndex,
-  type ImportedModel,
-  type Instance,
-  type InstantiateOptions,
-  importOnnx,
-  indexGraph,
-  input,
-  instantiate,
-  lazyTensor,
-  type OnnxModel,
-  type OnnxNode,
-  parameter,
-  type Value,
-  type ValueSite,
-} from "@loomweight/graph";
+import { type ImportedModel, type Instance, input, instantiate, type Value } from "@loomweight/graph";
 import { dropout } from "@loomweight/graph/nn";
 import type { RandomInputs } from "@loomweight/graph/training";
-import { closestNames, LoomweightError, parseOptions, type Tensor, unknownName } from "@loomweight/tensor";
-import type { Params } from "../define.ts";
-import type { BlockMethod, BlockPosition, BlockShape } from "../define-block.ts";
+import { LoomweightError, parseOptions, type Tensor, unknownName } from "@loomweight/tensor";
+import type { BlockInputs, BlockMethod, BlockShape } from "../define-block.ts";
+import type { Json } from "../peft/format.ts";
+import { readTargets, type Targets } from "../peft/targets.ts";
 import { adapterRandom } from "../random/adapter-random.ts";
+import type { AttachOptions } from "./attach.ts";
+import { type BlockSite, findBlock, modulePaths, noModule } from "./block-sites.ts";
 
-/** A module of a graph by the names of the values around it. */
-export interface BlockSite {
-  /** Its path: what parameters are named after. */
-  readonly path: string;
-  /** What the module reads. */
-  readonly input: string;
-  /** What it gives, and what is changed. */
-  readonly output: string;
-  /** What the output is added to, where it is. */
-  readonly residual?: string;
-  readonly position?: BlockPosition;
-}
-
+/** An adapter of block scope: a method, its options, and which modules get it. Fields of selection mean what PEFT's mean. */
 export interface BlockAdapterSpec {
   // biome-ignore lint/suspicious/noExplicitAny: options and parameters of a method are its own affair
   readonly method: BlockMethod<any, any>;
   /** Options of the method; default its own. */
   readonly options?: Readonly<Record<string, unknown>>;
-  /** Modules in order: by path, found by the scopes of the node names, or by the names of the values around them. */
-  readonly sites: readonly (string | BlockSite)[];
-  /** First values instead of fresh ones, every parameter by its name among the attachment's: those of a file. */
+  /** Needed where several adapters are attached; default "default". */
+  readonly name?: string;
+  /** Modules by name (a whole path or its end) or by a regular expression for the whole path, found by the scopes of the node names. */
+  readonly targets?: string | readonly string[];
+  readonly exclude?: string | readonly string[];
+  /** Instead of targets: modules in order, by path or by the names of the values around them. */
+  readonly sites?: readonly (string | BlockSite)[];
+  /** `modules_to_save`: modules that are trained whole: a head. */
+  readonly modulesToSave?: readonly string[];
+  /** `task_type`: with SEQ_CLS, TOKEN_CLS and QUESTION_ANS the model's head is trained whole. */
+  readonly taskType?: string;
+  /** First values instead of fresh ones, every parameter by "<path>.<parameter>" or "shared.<parameter>": those of a file. */
   readonly parameters?: Readonly<Record<string, Tensor>>;
-  /** Keys the fresh parameters. Default 0. */
-  readonly seed?: number;
-  /** Statistics of a site's inputs, by path, for methods that start from them. */
-  readonly statistics?: (path: string) => Readonly<Record<string, Tensor>> | undefined;
+  /** Values of tensors that are trained whole, by their names in the checkpoint: those of a file. */
+  readonly saved?: Readonly<Record<string, Tensor>>;
 }
 
-export interface BlockInstanceOptions extends Omit<InstantiateOptions, "change"> {
-  /** Values of the adapter's parameters by name; default parameters of the graph with their first values. */
-  readonly adapter?: Readonly<Record<string, Value>>;
-  /** Draws dropout masks, in training; default: no dropout. */
-  readonly random?: RandomInputs;
-}
-
-/** A method of block scope put on a graph. */
-export interface BlockAttachment {
-  readonly model: ImportedModel;
+/** One adapter of block scope and the modules it changes. */
+export interface AttachedBlocks {
+  readonly name: string;
   // biome-ignore lint/suspicious/noExplicitAny: options and parameters of a method are its own affair
   readonly method: BlockMethod<any, any>;
   readonly options: Readonly<Record<string, unknown>>;
   readonly sites: readonly (BlockShape & BlockSite)[];
-  /** First values of what is trained: "<path>.<parameter>", and "shared.<parameter>" of what all sites share. */
-  readonly parameters: Readonly<Record<string, Tensor>>;
-  /** The model with its adapters, called like a function; inputs of the method (`task`) are among its inputs. */
-  instantiate(options?: BlockInstanceOptions): Instance;
+  /** The sites as they were named: what files hold. */
+  readonly named: readonly (string | BlockSite)[];
+  /** "<path>.<parameter>" or "shared.<parameter>" → its name among the attachment's parameters. */
+  readonly names: Readonly<Record<string, string>>;
+  /** What the adapted model is told besides its own inputs. */
+  readonly inputs: BlockInputs;
+  readonly targets: Pick<Targets, "isSaved" | "bias">;
+  readonly modulesToSave: readonly string[];
+  readonly taskType: string | undefined;
+}
+
+/** Whether an adapter is a fresh one of block scope, or one from its folder. */
+export function isBlockSpec(adapter: object): adapter is BlockAdapterSpec {
+  return "method" in adapter && !("kinds" in (adapter.method as object)) && !("modules" in adapter);
 }
 
 /**
- * Puts a method that changes activations on modules of a graph, built here or imported. Throws `NO_TARGET` where a path
- * matches no nodes (with the closest), `AMBIGUOUS_TARGET` where a module has several inputs or outputs, `UNKNOWN_VALUE`
- * for names that the graph does not have, and what the method throws.
+ * Finds the modules and makes first values. Throws `NO_TARGET` where nothing matches (with the closest paths),
+ * `AMBIGUOUS_TARGET` where a module has several inputs or outputs, `UNKNOWN_VALUE` for names that the graph does not
+ * have, `UNKNOWN_TENSOR`, `MISSING_TENSOR` and `SHAPE_MISMATCH` for given values, and what the method throws.
  */
-export async function attachBlocks(model: OnnxModel | ImportedModel, spec: BlockAdapterSpec): Promise<BlockAttachment> {
-  const imported = "parameters" in model ? model : await importOnnx(model);
-  const { method, seed = 0 } = spec;
+export function attachBlocks(
+  imported: ImportedModel,
+  spec: BlockAdapterSpec,
+  { name, prefix, seed = 0, statistics }: AttachOptions & { readonly name: string; readonly prefix: string },
+): { readonly blocks: AttachedBlocks; readonly parameters: Readonly<Record<string, Tensor>> } {
+  const { method } = spec;
   const options = parseOptions(method.options, spec.options ?? {}, method.name);
+  const { named, targets } = chosenSites(imported, spec, name);
   const plain = instantiate(imported);
-  const width = (name: string) => Number(plain.value(name).shape.at(-1));
-  const sites = spec.sites.map((given, index) => {
+  const width = (value: string) => Number(plain.value(value).shape.at(-1));
+  const sites = named.map((given, index) => {
     const site = typeof given === "string" ? findBlock(imported, given) : given;
     return { ...site, index, in: width(site.input), out: width(site.output) };
   });
-  if (sites.length === 0) throw noTarget("", []);
-  const parameters: Record<string, Tensor> = {};
+  const own: Record<string, Tensor> = {};
   for (const site of sites) {
-    const context = { random: adapterRandom(seed, site.path), statistics: spec.statistics?.(site.path) };
+    const context = { random: adapterRandom(seed, site.path), statistics: statistics?.(site.path) };
     method.params(site, options); // refuses what does not fit before anything is drawn
-    for (const [name, tensor] of Object.entries(method.init(site, options, context))) {
-      parameters[`${site.path}.${name}`] = tensor as Tensor;
+    for (const [param, tensor] of Object.entries(method.init(site, options, context))) {
+      own[`${site.path}.${param}`] = tensor as Tensor;
     }
   }
   const shared = method.initShared?.(sites, options, adapterRandom(seed, "shared")) ?? {};
-  for (const [name, tensor] of Object.entries(shared)) parameters[`shared.${name}`] = tensor as Tensor;
-  if (spec.parameters !== undefined) takeValues(parameters, spec.parameters);
+  for (const [param, tensor] of Object.entries(shared)) own[`shared.${param}`] = tensor as Tensor;
+  if (spec.parameters !== undefined) takeValues(own, spec.parameters);
+  const names = Object.fromEntries(Object.keys(own).map((each) => [each, `${prefix}${each}`]));
   return {
-    model: imported,
-    method,
-    options,
-    sites,
-    parameters,
-    instantiate: (given = {}) => instantiateBlocks({ imported, method, options, sites, parameters }, given),
+    parameters: Object.fromEntries(Object.entries(own).map(([each, tensor]) => [names[each], tensor])),
+    blocks: {
+      name,
+      method,
+      options,
+      sites,
+      named,
+      names,
+      inputs: method.inputs?.(options) ?? {},
+      targets,
+      modulesToSave: spec.modulesToSave ?? [],
+      taskType: spec.taskType,
+    },
   };
+}
+
+function chosenSites(
+  imported: ImportedModel,
+  spec: BlockAdapterSpec,
+  name: string,
+): { named: readonly (string | BlockSite)[]; targets: Targets } {
+  const where = `adapter "${name}"`;
+  if (spec.sites !== undefined && spec.targets !== undefined) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: `${where}: modules are named twice`,
+      option: "sites",
+      expected: "targets or sites",
+    });
+  }
+  const paths = modulePaths(imported);
+  const targets = readTargets(
+    {
+      target_modules: (spec.targets ?? (spec.sites === undefined ? null : ".*")) as Json,
+      exclude_modules: (spec.exclude ?? null) as Json,
+      modules_to_save: (spec.modulesToSave ?? null) as Json,
+      task_type: spec.taskType ?? null,
+      bias: "none",
+    },
+    where,
+    [],
+  );
+  const named = spec.sites ?? paths.filter((path) => targets.isTarget(path));
+  if (named.length === 0) throw noModule(targets.entries.join(", "), paths);
+  const own = named.map((site) => (typeof site === "string" ? site : site.path));
+  const twice = own.find((path, i) => own.indexOf(path) !== i);
+  if (twice !== undefined) {
+    throw new LoomweightError({
+      code: "INVALID_OPTION",
+      problem: `${where}: a module is named twice`,
+      option: "sites",
+      found: JSON.stringify(twice),
+    });
+  }
+  return { named, targets };
 }
 
 /** Replaces first values by given ones, which have to be all of them and of their shapes. */
@@ -127,165 +165,53 @@ function takeValues(parameters: Record<string, Tensor>, given: Readonly<Record<s
   }
 }
 
-interface Attached {
-  readonly imported: ImportedModel;
-  // biome-ignore lint/suspicious/noExplicitAny: options and parameters of a method are its own affair
-  readonly method: BlockMethod<any, any>;
-  readonly options: Readonly<Record<string, unknown>>;
-  readonly sites: readonly (BlockShape & BlockSite)[];
-  readonly parameters: Readonly<Record<string, Tensor>>;
-}
-
-function instantiateBlocks(attached: Attached, given: BlockInstanceOptions): Instance {
-  const { imported, method, options, sites, parameters } = attached;
-  const { adapter = {}, random, ...rest } = given;
-  for (const name of Object.keys(adapter)) {
-    if (!Object.hasOwn(parameters, name)) {
-      throw unknownName({ kind: "parameter", name, known: Object.keys(parameters), code: "UNKNOWN_TENSOR" });
+/** Inputs of an instance that adapters of block scope add: those that are given, or new ones. */
+export function blockInputs(
+  blocks: readonly AttachedBlocks[],
+  given: Readonly<Record<string, Value>>,
+): Record<string, Value> {
+  const told: Record<string, Value> = {};
+  for (const { inputs } of blocks) {
+    for (const [name, { dtype, shape }] of Object.entries(inputs)) {
+      told[name] ??= given[name] ?? input(name, dtype, shape);
     }
   }
-  const values = new Map<string, Value>();
-  const own: Record<string, Value> = {};
-  for (const [name, tensor] of Object.entries(parameters))
-    own[name] = adapter[name] ?? parameter(name, lazyTensor(tensor));
-  const below = (prefix: string): Params =>
-    Object.fromEntries(
-      Object.entries(own).flatMap(([name, value]) =>
-        name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [],
+  return told;
+}
+
+/** What a module gives with the adapter, where one of its sites ends at this value. */
+export function changedByBlocks(
+  { method, options, sites, names }: AttachedBlocks,
+  at: { readonly name: string; readonly output: Value; readonly value: (name: string) => Value },
+  context: {
+    readonly trained: (name: string) => Value;
+    readonly told: Instance["inputs"];
+    readonly random: RandomInputs | undefined;
+  },
+): Value {
+  let { output } = at;
+  const below = (path: string) => {
+    const inner = sites.filter((site) => site.path.startsWith(`${path}.`)).map((site) => `${site.path}.`);
+    return Object.fromEntries(
+      Object.entries(names).flatMap(([own, name]) =>
+        own.startsWith(`${path}.`) && !inner.some((each) => own.startsWith(each))
+          ? [[own.slice(path.length + 1), context.trained(name)]]
+          : [],
       ),
     );
-  // Inputs are made here, so that sites that read one find it.
-  const inputs: Record<string, Value> = { ...rest.inputs };
-  for (const { name, dtype, shape } of imported.inputs) {
-    if (inputs[name] === undefined && dtype !== undefined && shape !== undefined)
-      inputs[name] = input(name, dtype, shape);
-  }
-  for (const [name, value] of Object.entries(inputs)) values.set(name, value);
-  const told: Record<string, Value> = {};
-  for (const [name, { dtype, shape }] of Object.entries(method.inputs?.(options as never) ?? {})) {
-    told[name] = inputs[name] ?? input(name, dtype, shape);
-    delete inputs[name];
-  }
-  const change = ({ name, value }: ValueSite): Value | undefined => {
-    values.set(name, value);
-    let changed: Value | undefined;
-    for (const site of sites) {
-      if (site.output !== name) continue;
-      const at = (wanted: string) => {
-        const found = values.get(wanted);
-        if (found !== undefined) return found;
-        throw unknownName({ kind: "value", name: wanted, known: values.keys(), code: "UNKNOWN_VALUE" });
-      };
-      const place = {
-        ...site,
-        input: at(site.input),
-        output: changed ?? value,
-        residual: site.residual === undefined ? undefined : at(site.residual),
-        dropout: (x: Value, mask: string, rate: number) => dropout(x, rate, random, `${site.path}/${mask}`),
-      };
-      const tensors = { own: below(`${site.path}.`), shared: below("shared.") };
-      const params = method.generate?.(site, tensors as never, told, options as never) ?? tensors.own;
-      changed = method.apply(place, params, options as never);
-    }
-    if (changed !== undefined) values.set(name, changed);
-    return changed;
   };
-  const made = instantiate(imported, { ...rest, inputs, change });
-  return { ...made, inputs: { ...made.inputs, ...told } };
-}
-
-/**
- * A module by its path, from the scopes of the node names ("/blocks.0/mlp/fc1/MatMul" lies in "blocks.0.mlp"): what
- * enters it from other nodes, what leaves it, and what that is added to. Throws `NO_TARGET`, `AMBIGUOUS_TARGET`.
- */
-export function findBlock(imported: ImportedModel, path: string): BlockSite {
-  const { graph } = imported.model;
-  const index = indexGraph(graph);
-  const inside = new Set(graph.nodes.filter((node) => scopeOf(node).includes(`.${path}.`)));
-  if (inside.size === 0) throw noTarget(path, graph.nodes.map(scopeOf));
-  const made = new Set([...inside].flatMap((node) => node.outputs));
-  const reads = new Set<string>();
-  const gives = new Set<string>();
-  for (const node of inside) {
-    for (const name of node.inputs)
-      if (name !== "" && !made.has(name) && isActivation(name, imported, index)) reads.add(name);
-    for (const name of node.outputs) {
-      if (index.isOutput(name) || index.consumers(name).some((each) => !inside.has(each))) gives.add(name);
-    }
+  for (const site of sites) {
+    if (site.output !== at.name) continue;
+    const place = {
+      ...site,
+      input: at.value(site.input),
+      output,
+      residual: site.residual === undefined ? undefined : at.value(site.residual),
+      dropout: (x: Value, mask: string, rate: number) => dropout(x, rate, context.random, `${site.path}/${mask}`),
+    };
+    const tensors = { own: below(site.path), shared: below("shared") };
+    const params = method.generate?.(site, tensors as never, context.told, options as never) ?? tensors.own;
+    output = method.apply(place, params, options as never);
   }
-  if (reads.size !== 1 || gives.size !== 1) {
-    throw new LoomweightError({
-      code: "AMBIGUOUS_TARGET",
-      problem: `the module "${path}" has ${reads.size} inputs and ${gives.size} outputs`,
-      option: "sites",
-      expected: "one of each",
-      found: `inputs ${list(reads)}; outputs ${list(gives)}`,
-      fix: "Name its values: { path, input, output, residual }.",
-    });
-  }
-  const [output] = gives;
-  const sum = index.consumers(output).find((node) => node.op === "Add" && !inside.has(node));
-  const residual = sum?.inputs.find(
-    (name) => name !== output && isActivation(name, imported, index) && !dependsOn(name, output, index),
-  );
-  return { path, input: [...reads][0], output, ...(residual === undefined ? {} : { residual }) };
-}
-
-/** ".blocks.0.mlp.fc1.": the scopes of a node, whatever separates them. */
-function scopeOf({ name }: OnnxNode): string {
-  const parts = name.split(/[/.]/).filter((part) => part !== "");
-  return `.${parts.slice(0, -1).join(".")}.`;
-}
-
-/** Not a weight, nor made of weights and constants only. */
-function isActivation(name: string, imported: ImportedModel, index: GraphIndex, seen = new Set<string>()): boolean {
-  if (imported.model.graph.initializers.has(name)) return false;
-  const producer = index.producer(name);
-  if (producer === undefined) return true;
-  if (seen.has(name)) return false;
-  seen.add(name);
-  return producer.inputs.some((each) => each !== "" && isActivation(each, imported, index, seen));
-}
-
-/** Whether a value is computed from another. */
-function dependsOn(name: string, from: string, index: GraphIndex): boolean {
-  const stack = [name];
-  const seen = new Set(stack);
-  for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
-    if (at === from) return true;
-    for (const each of index.producer(at)?.inputs ?? []) {
-      if (!seen.has(each)) stack.push(each);
-      seen.add(each);
-    }
-  }
-  return false;
-}
-
-const list = (names: ReadonlySet<string>) => (names.size === 0 ? "none" : [...names].slice(0, 4).join(", "));
-
-function noTarget(path: string, scopes: readonly string[]): LoomweightError {
-  const known = new Set(
-    scopes.flatMap((scope) => {
-      const parts = scope.split(".").filter((part) => part !== "");
-      return parts.map((_, i) => parts.slice(0, i + 1).join("."));
-    }),
-  );
-  if (path === "") {
-    return new LoomweightError({
-      code: "NO_TARGET",
-      problem: "no site is named",
-      option: "sites",
-      expected: "at least one path",
-    });
-  }
-  const close = closestNames(path, known).map((each) => `"${each}"`);
-  return new LoomweightError({
-    code: "NO_TARGET",
-    problem: `no node of the graph lies in a module "${path}"`,
-    option: "sites",
-    fix:
-      close.length > 0
-        ? `Did you mean ${close.join(" or ")}?`
-        : "Name the values around it: { path, input, output, residual }.",
-  });
+  return output;
 }

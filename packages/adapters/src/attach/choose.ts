@@ -1,6 +1,5 @@
 import type { Value } from "@loomweight/graph";
 import { closestNames, LoomweightError, type Tensor, unknownName } from "@loomweight/tensor";
-import type { AttachedAdapter } from "./attach.ts";
 import type { LayerSite } from "./layers.ts";
 import type { PreparedAdapter } from "./spec.ts";
 
@@ -54,7 +53,7 @@ export function unmatched(adapter: PreparedAdapter, chosen: readonly LayerSite[]
 }
 
 /** Throws where two adapters have one name. */
-export function requireDistinct(adapters: readonly PreparedAdapter[]): void {
+export function requireDistinct(adapters: readonly { readonly name: string }[]): void {
   const names = new Set<string>();
   for (const { name } of adapters) {
     if (names.has(name)) {
@@ -70,7 +69,7 @@ export function requireDistinct(adapters: readonly PreparedAdapter[]): void {
 }
 
 /** Throws `UNKNOWN_ADAPTER`. */
-export function adapterNamed(adapters: readonly AttachedAdapter[], name: string): AttachedAdapter {
+export function adapterNamed<T extends { readonly name: string }>(adapters: readonly T[], name: string): T {
   const found = adapters.find((each) => each.name === name);
   if (found !== undefined) return found;
   throw unknownName({ kind: "adapter", name, known: adapters.map((each) => each.name), code: "UNKNOWN_ADAPTER" });

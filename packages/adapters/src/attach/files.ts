@@ -2,7 +2,8 @@ import { contiguousData, fromData, LoomweightError, parseOptions, type Tensor } 
 import type { PeftConfig } from "../peft/format.ts";
 import { type NewModule, newAdapterFiles } from "../peft/new-adapter.ts";
 import type { AdapterFiles } from "../peft/write-adapter.ts";
-import type { AttachedAdapter, Attachment } from "./attach.ts";
+import type { AttachedAdapter, Attachment, SavedTensor } from "./attach.ts";
+import { blockFiles } from "./block-files.ts";
 import { adapterNamed } from "./choose.ts";
 import { turned } from "./saved.ts";
 
@@ -17,11 +18,15 @@ export interface AttachedFilesOptions {
   readonly prefix?: string;
 }
 
-/** The PEFT files of an attached adapter. Throws `UNKNOWN_ADAPTER`, `MISSING_TENSOR` and what `newAdapterFiles` throws. */
+/**
+ * The files of an attached adapter: PEFT's of one that changes layers, and of one that changes what modules compute a
+ * folder of the same layout that `openBlockAdapter` reads. Throws `UNKNOWN_ADAPTER`, `MISSING_TENSOR` and what
+ * `newAdapterFiles` throws.
+ */
 export function attachedFiles(attachment: Attachment, options: AttachedFilesOptions = {}): AdapterFiles {
   const { prefix = "", parameters = attachment.parameters } = options;
-  const adapter =
-    options.adapter === undefined ? attachment.adapters[0] : adapterNamed(attachment.adapters, options.adapter);
+  const all = [...attachment.adapters, ...attachment.blocks];
+  const adapter = options.adapter === undefined ? all[0] : adapterNamed(all, options.adapter);
   const tensorNamed = (name: string): Tensor => {
     if (Object.hasOwn(attachment.constants, name)) return attachment.constants[name];
     if (Object.hasOwn(parameters, name)) return parameters[name];
@@ -31,6 +36,19 @@ export function attachedFiles(attachment: Attachment, options: AttachedFilesOpti
       tensor: name,
     });
   };
+  const savedNow = (owner: string, nameOf: (saved: SavedTensor) => string): Map<string, Tensor> => {
+    const own = attachment.saved.filter((each) => each.adapter === owner);
+    return new Map(
+      own.map((each) => {
+        const value = tensorNamed(each.name);
+        return [nameOf(each), each.transposed ? packed(turned(value)) : value];
+      }),
+    );
+  };
+  if ("sites" in adapter) {
+    const own = Object.fromEntries(Object.entries(adapter.names).map(([key, name]) => [key, tensorNamed(name)]));
+    return blockFiles(adapter, { own, saved: savedNow(adapter.name, ({ path }) => path), config: options.config });
+  }
   const modules = new Map<string, NewModule>();
   const { converted } = adapter.method.files;
   const conversion = converted?.isNeeded(adapter.options) ? converted : undefined;
@@ -44,14 +62,10 @@ export function attachedFiles(attachment: Attachment, options: AttachedFilesOpti
       options: conversion?.options(whole(adapter, own)) ?? own,
     });
   }
-  const replacements = new Map<string, Tensor>();
-  for (const { path, name, transposed, adapter: owner } of attachment.saved) {
-    if (owner !== adapter.name) continue;
-    const value = tensorNamed(name);
+  const replacements = savedNow(adapter.name, ({ path }) => {
     const isAdaptedBias = path.endsWith(".bias") && adapter.modules.has(path.slice(0, -".bias".length));
-    const stored = isAdaptedBias ? `${path.slice(0, -".bias".length)}.base_layer.bias` : path;
-    replacements.set(`${prefix}${stored}`, transposed ? packed(turned(value)) : value);
-  }
+    return `${prefix}${isAdaptedBias ? `${path.slice(0, -".bias".length)}.base_layer.bias` : path}`;
+  });
   const { modules_to_save, bias, task_type, ...selected } = adapter.selection;
   const dropout = Object.keys(adapter.method.files.fields).find((field) => field.endsWith("_dropout"));
   return newAdapterFiles({

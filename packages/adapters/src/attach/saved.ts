@@ -1,13 +1,15 @@
 import type { ImportedModel } from "@loomweight/graph";
-import { isFloat, type Tensor } from "@loomweight/tensor";
+import { isFloat, shapeMismatch, type Tensor, unknownName } from "@loomweight/tensor";
+import type { Targets } from "../peft/targets.ts";
 import type { AttachedModule, SavedTensor } from "./attach.ts";
+import type { BlockAdapterSpec } from "./blocks.ts";
 import type { LayerSite } from "./layers.ts";
 import type { PreparedAdapter } from "./spec.ts";
 
 /** Whole tensors of the model that are trained: those of `modules_to_save`, and biases. */
 export function savedTensors(
   imported: ImportedModel,
-  { targets }: PreparedAdapter,
+  targets: Pick<Targets, "isSaved" | "bias">,
   modules: ReadonlyMap<string, AttachedModule>,
   sites: readonly LayerSite[],
 ): Omit<SavedTensor, "name" | "adapter">[] {
@@ -49,6 +51,34 @@ export async function replacedBySource(
   if (info === undefined || source === undefined) return own;
   const read = await source.checkpoint.read(info.name);
   return transposed ? turned(read) : read;
+}
+
+/** The same for an adapter of block scope. Throws `SHAPE_MISMATCH`. */
+export function givenInstead(
+  { saved }: BlockAdapterSpec,
+  { path, transposed }: Omit<SavedTensor, "name" | "adapter">,
+  own: Tensor,
+): Tensor {
+  const given = saved?.[path];
+  if (given === undefined) return own;
+  const fitting = transposed && given.shape.length === 2 ? turned(given) : given;
+  if (`${fitting.shape}` === `${own.shape}`) return fitting;
+  throw shapeMismatch({
+    where: "adapter",
+    tensor: path,
+    expected: { from: "the model", shape: transposed ? turned(own).shape : own.shape },
+    got: { from: "the adapter", shape: given.shape },
+  });
+}
+
+/** Throws `UNKNOWN_TENSOR` where a file has a whole tensor for which the model or the list of saved modules has no place. */
+export function requireSaved(
+  { saved = {} }: BlockAdapterSpec,
+  found: readonly Omit<SavedTensor, "name" | "adapter">[],
+): void {
+  const known = found.map(({ path }) => path);
+  const unknown = Object.keys(saved).find((name) => !known.includes(name));
+  if (unknown !== undefined) throw unknownName({ kind: "tensor", name: unknown, known, code: "UNKNOWN_TENSOR" });
 }
 
 /** A matrix transposed: a view. */

@@ -17,6 +17,7 @@ import {
   choice,
   fromData,
   full,
+  invalidOption,
   LoomweightError,
   type OptionValues,
   positive,
@@ -58,7 +59,14 @@ export const tauGate = defineBlockAdapter({
   source: "arXiv:2602.11726",
   scope: "block",
   options,
-  params: ({ out }): Record<"tau" | "gamma", readonly number[]> => ({ tau: [out], gamma: [out] }),
+  params: ({ in: width, out, path }): Record<"tau" | "gamma", readonly number[]> => {
+    if (width === out) return { tau: [out], gamma: [out] };
+    throw invalidOption(
+      { option: "taugate.targets" },
+      path,
+      `activations, as wide at the end as at the start, not ${width} to ${out}`,
+    );
+  },
   init: ({ out, path }, given, context) => ({
     tau: firstThresholds(out, path, given, context),
     gamma: full([out], 1),

@@ -43,6 +43,15 @@ export function checkAdapterConfig(
   methods: readonly AdapterMethod[],
 ): AdapterConfig {
   const type = written.peft_type;
+  if (type === undefined && typeof written.adapter_type === "string") {
+    throw new LoomweightError({
+      code: "NOT_AN_ADAPTER",
+      problem: `an adapter of the type ${written.adapter_type.slice(0, 100)} changes what modules compute, and has no form as weights`,
+      file,
+      option: "adapter_type",
+      fix: "Open it with openBlockAdapter and put it on the graph with attach; attachedModel exports the result.",
+    });
+  }
   if (typeof type !== "string") {
     throw new LoomweightError({
       code: "NOT_AN_ADAPTER",

@@ -20,7 +20,7 @@ import { createWrapperDrafts, isTargetParameter, readTargetParameters } from "./
 export const keyPrefix = "base_model.model.";
 export const configFile = "adapter_config.json";
 export const weightsFile = "adapter_model.safetensors";
-const maximalConfigBytes = 16_000_000;
+export const maximalConfigBytes = 16_000_000;
 
 export interface ReadAdapterOptions {
   /** Which methods files may ask for; default all. */

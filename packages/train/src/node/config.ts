@@ -1,5 +1,5 @@
-import { adapterMethods } from "@loomweight/adapters";
-import type { AdapterSpec } from "@loomweight/adapters/attach";
+import { adapterMethods, type BlockMethod, blockMethods } from "@loomweight/adapters";
+import { type AdapterSpec, type BlockAdapterSpec, isBlockSpec } from "@loomweight/adapters/attach";
 import {
   boolean,
   choice,
@@ -25,6 +25,9 @@ const adapterFields = {
   dropout: nonNegative(0, "share of a layer's inputs that its adapter does not see in training"),
 };
 const selectionFields = ["targets", "exclude", "layers", "layersPattern", "patterns", "modulesToSave", "bias"] as const;
+
+/** Those of an adapter that changes what modules compute. */
+const blockFields = ["targets", "exclude", "sites", "modulesToSave"] as const;
 
 const dataSpecs = {
   train: text(undefined, "a .jsonl or .txt file, or a folder of images by class"),
@@ -59,7 +62,7 @@ export interface TrainConfig {
   /** Folder of tokenizer.json; default the model's. */
   readonly tokenizer: string | undefined;
   readonly task: string | undefined;
-  readonly adapter: AdapterSpec | { readonly from: string };
+  readonly adapter: AdapterSpec | BlockAdapterSpec | { readonly from: string };
   /** How a fresh adapter starts from the training data; default: without looking at it. */
   readonly start: DataStartConfig | undefined;
   readonly data: OptionValues<typeof dataSpecs>;
@@ -98,6 +101,9 @@ function readAdapter(
 ): Pick<TrainConfig, "adapter" | "start"> {
   const adapter = readAdapterSection(raw, file);
   if (start === undefined) return { adapter, start };
+  if (isBlockSpec(adapter)) {
+    throw invalidOption({ option: "adapter.start", file }, adapter.method.name, "an adapter of layers");
+  }
   if ("from" in adapter) {
     throw invalidOption({ option: "adapter.start", file }, JSON.stringify(start), "nothing beside `from`");
   }
@@ -113,9 +119,11 @@ function readAdapterSection(raw: Readonly<Record<string, unknown>>, file: string
     return { from: adapterFields.from.check(raw.from, { option: "adapter.from", file }) };
   }
   const name = raw.method === undefined ? "lora" : raw.method;
+  const block = blockMethods.find((each) => each.name === name);
+  if (block !== undefined) return readBlockSection(block, raw, file);
   const method = adapterMethods.find((each) => each.name === name);
   if (method === undefined) {
-    const known = adapterMethods.map((each) => each.name);
+    const known = [...adapterMethods, ...blockMethods].map((each) => each.name);
     throw unknownName({ kind: "adapter method", name: String(name), known, code: "UNKNOWN_METHOD", file });
   }
   const options: Record<string, unknown> = {};
@@ -128,8 +136,6 @@ function readAdapterSection(raw: Readonly<Record<string, unknown>>, file: string
       throw unknownName({ kind: `key of adapter (${method.name})`, name: key, known, code: "UNKNOWN_KEY", file });
     }
   }
-  const isNames = (value: unknown) =>
-    typeof value === "string" || (Array.isArray(value) && value.every((each) => typeof each === "string"));
   for (const key of ["targets", "exclude", "layersPattern", "modulesToSave"]) {
     if (selection[key] !== undefined && !isNames(selection[key]))
       throw fail(key, selection[key], "a list of names or a pattern");
@@ -146,6 +152,63 @@ function readAdapterSection(raw: Readonly<Record<string, unknown>>, file: string
     dropout,
   };
 }
+
+function readBlockSection(
+  method: BlockMethod,
+  raw: Readonly<Record<string, unknown>>,
+  file: string | undefined,
+): BlockAdapterSpec {
+  const options: Record<string, unknown> = {};
+  const selection: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(raw)) {
+    if (Object.hasOwn(method.options, key)) options[key] = value;
+    else if ((blockFields as readonly string[]).includes(key)) {
+      const fits = key === "sites" ? Array.isArray(value) && value.every(isSite) : isNames(value);
+      const expected = key === "sites" ? "a list of paths or { path, input, output }" : "a list of names or a pattern";
+      if (!fits) throw invalidOption({ option: `adapter.${key}`, file }, JSON.stringify(value), expected);
+      selection[key] = value;
+    } else if (key !== "method") {
+      const known = [...Object.keys(method.options), "method", "from", ...blockFields];
+      throw unknownName({ kind: `key of adapter (${method.name})`, name: key, known, code: "UNKNOWN_KEY", file });
+    }
+  }
+  if (selection.targets === undefined && selection.sites === undefined) {
+    throw new LoomweightError({
+      code: "MISSING_OPTION",
+      problem: `${method.name} has to be told which modules it changes`,
+      option: "adapter.targets",
+      file,
+      expected: 'names such as [mlp], or a pattern for whole paths such as "model\\.layers\\.\\d+"',
+    });
+  }
+  const checked = parseOptions(method.options, options, method.name, { file });
+  const told = Object.keys(method.inputs?.(checked) ?? {});
+  if (told.length > 0) {
+    throw new LoomweightError({
+      code: "UNSUPPORTED_OPTION",
+      problem: `${method.name} with these options has to be told its ${told.join(", ")} in every batch, which data files do not say`,
+      option: "adapter.method",
+      file,
+      fix: "Use one task, or call trainAdapter with batches of your own.",
+    });
+  }
+  return { ...(selection as Partial<BlockAdapterSpec>), method, options: checked };
+}
+
+/** A path, or a module by the names of the values around it. */
+const isSite = (value: unknown): boolean => {
+  if (typeof value === "string") return true;
+  if (typeof value !== "object" || value === null) return false;
+  const site = value as Record<string, unknown>;
+  const known = ["path", "input", "output", "residual", "position"];
+  return (
+    Object.entries(site).every(([key, each]) => known.includes(key) && typeof each === "string") &&
+    known.slice(0, 3).every((key) => site[key] !== undefined)
+  );
+};
+
+const isNames = (value: unknown): boolean =>
+  typeof value === "string" || (Array.isArray(value) && value.every((each) => typeof each === "string"));
 
 function section(value: unknown, what: string, file: string | undefined): Readonly<Record<string, unknown>> {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;

@@ -1,10 +1,8 @@
 import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import type { Adapter } from "@loomweight/adapters";
-import type { AdapterSpec } from "@loomweight/adapters/attach";
-import { openAdapterFolder } from "@loomweight/adapters/node";
+import { type AnyAdapter, isBlockSpec, openAnyAdapter } from "@loomweight/adapters/attach";
 import type { Checkpoint } from "@loomweight/checkpoint";
-import { openCheckpoint, openModel } from "@loomweight/checkpoint/node";
+import { folderFileSet, openCheckpoint, openModel } from "@loomweight/checkpoint/node";
 import { batches, batchesPerEpoch, type Dataset, imageBatch, sampleCount } from "@loomweight/data";
 import { decodeImage, openImageFolder } from "@loomweight/data/node";
 import type { OnnxModel } from "@loomweight/graph";
@@ -96,7 +94,7 @@ export async function trainAdapterFolder(
     const saved: Checkpoint | undefined = resume && (await exists(state)) ? await openCheckpoint(state) : undefined;
     if (saved !== undefined) closing.unshift(saved);
     const begun =
-      config.start === undefined || "checkpoint" in adapter
+      config.start === undefined || "checkpoint" in adapter || isBlockSpec(adapter)
         ? { adapter }
         : await startFromData(config.start, {
             runtime,
@@ -167,7 +165,9 @@ export async function trainAdapterFolder(
       best: training.best,
       ended: training.ended,
       trainable: training.trainable,
-      modules: attachment.adapters.reduce((sum, { modules }) => sum + modules.size, 0),
+      modules:
+        attachment.adapters.reduce((sum, { modules }) => sum + modules.size, 0) +
+        attachment.blocks.reduce((sum, { sites }) => sum + sites.length, 0),
       warnings: [...data.warnings, ...attachment.warnings],
     };
   } finally {
@@ -248,12 +248,8 @@ async function readConfigBeside(folder: string): Promise<Readonly<Record<string,
   }
 }
 
-async function openStart(
-  config: TrainConfig,
-  base: Base,
-  path: (name: string) => string,
-): Promise<AdapterSpec | Adapter> {
-  if ("from" in config.adapter) return openAdapterFolder(path(config.adapter.from));
+async function openStart(config: TrainConfig, base: Base, path: (name: string) => string): Promise<AnyAdapter> {
+  if ("from" in config.adapter) return openAnyAdapter(await folderFileSet(path(config.adapter.from)));
   return { ...config.adapter, taskType: taskTypes[base.task] };
 }
 
