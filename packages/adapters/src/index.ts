@@ -95,6 +95,9 @@ export {
 export { distributeRanks, type RankedLayer } from "./initialise/rank-distribution.ts";
 export type { StartFromBase } from "./initialise/start-from-base.ts";
 export { type LayerKind, type LayerShape, layerOf } from "./layer.ts";
+export { type ForeignAdapters, readForeignAdapters } from "./layouts/foreign-adapters.ts";
+export type { KeyLayout } from "./layouts/foreign-keys.ts";
+export { foreignFile, type WriteForeignOptions } from "./layouts/write-foreign.ts";
 export { type LowRankOptions, lowRankScale } from "./maths/low-rank.ts";
 export { type Sharing, type TaskSchedule, taskSchedule, taskShares } from "./maths/tasks.ts";
 export { identityPenalty, orthogonalPenalty, ringTransform } from "./maths/tensor-ring.ts";

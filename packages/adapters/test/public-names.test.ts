@@ -37,6 +37,7 @@ test("the public names are these", () => {
     "factoredSquares",
     "foldAdapters",
     "foldedCheckpoint",
+    "foreignFile",
     "freshAdapter",
     "identityPenalty",
     "incrementalPca",
@@ -51,6 +52,7 @@ test("the public names are these", () => {
     "planFold",
     "rankSweep",
     "readAdapter",
+    "readForeignAdapters",
     "requireNoWrapped",
     "ringTransform",
     "shiftSpectrum",
@@ -73,7 +75,13 @@ test("the public names are these", () => {
     "targetLayers",
     "weightTensor",
   ]);
-  expect(Object.keys(node).sort()).toEqual(["foldModel", "openAdapterFolder", "openFoldedFolders", "unfoldModel"]);
+  expect(Object.keys(node).sort()).toEqual([
+    "convertAdapter",
+    "foldModel",
+    "openAdapterFolder",
+    "openFoldedFolders",
+    "unfoldModel",
+  ]);
 });
 
 test("the examples of the README run as they are printed", async () => {

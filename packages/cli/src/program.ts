@@ -33,6 +33,7 @@ export const combinations = [
   "lego",
 ] as const;
 const workersHelp = "threads that code and write weights (default: one per core, two at most)";
+const adapterLayouts = ["peft", "kohya", "diffusers"] as const;
 const foldDTypes = ["float32", "float16", "bfloat16"] as const;
 
 /** The command line: names, arguments and options of every command. Its work is loaded when it is called. */
@@ -135,9 +136,9 @@ export function createProgram(run: Runner): Command {
 
   program
     .command("fold")
-    .description("fold PEFT adapters into the weights of their base model")
+    .description("fold adapters into the weights of their base model")
     .argument("<base>", "the base model's folder")
-    .argument("<adapter...>", "adapter folders, folded in this order")
+    .argument("<adapter...>", "PEFT folders, or .safetensors files of kohya or diffusers; folded in this order")
     .requiredOption("-o, --out <folder>", "the folder to write; must not exist")
     .option("--force", "replace the output folder if it exists")
     .addOption(new Option("--dtype <dtype>", "dtype of the folded weights (default: the base's)").choices(foldDTypes))
@@ -163,6 +164,19 @@ export function createProgram(run: Runner): Command {
     .option("--shard-size <size>", "largest weights file, such as 5GB", parseSize)
     .action((folded: string, adapters: string[], options: UnfoldFlags) =>
       run(async (context) => (await import("./commands/unfold.ts")).unfold(context, options, folded, adapters)),
+    );
+
+  program
+    .command("convert")
+    .description("convert an adapter between PEFT's folders and the files of kohya and diffusers")
+    .argument("<adapter>", "a PEFT folder, or a .safetensors file of kohya or diffusers")
+    .argument("<out>", "the folder to write; must not exist")
+    .addOption(new Option("--to <layout>", "what to write").choices(adapterLayouts).default("peft"))
+    .option("--base <model>", "the model it adapts: kohya's files need it, their names are found in it")
+    .option("--component <name>", "which part of a pipeline: unet, text_encoder, lora_unet, lora_te1, …")
+    .option("--force", "replace the output folder if it exists")
+    .action((adapter: string, out: string, options: ConvertFlags) =>
+      run(async (context) => (await import("./commands/convert.ts")).convert(context, options, adapter, out)),
     );
 
   program
@@ -368,6 +382,13 @@ export interface FoldFlags {
   readonly resume?: boolean;
   readonly keepBase?: boolean;
   readonly shardSize?: number;
+}
+
+export interface ConvertFlags {
+  readonly to: (typeof adapterLayouts)[number];
+  readonly base?: string;
+  readonly component?: string;
+  readonly force?: boolean;
 }
 
 export interface UnfoldFlags {

@@ -20,8 +20,8 @@ export async function cardFromFolders(
   const origin = base.config?._name_or_path;
   const sources = await Promise.all(
     adapters.map(async ({ method, config }, index): Promise<CardSource> => {
-      const files = await folderFileSet(adapterPaths[index]);
-      const readme = await files.open("README.md");
+      const files = await folderFileSet(adapterPaths[index]).catch(() => undefined); // a file stands alone
+      const readme = await files?.open("README.md");
       let own = "";
       if (readme !== undefined) {
         own = new TextDecoder().decode(await readme.read(0, Math.min(readme.size, 65_536)));

@@ -1,15 +1,14 @@
-import { planSafetensors } from "@loomweight/checkpoint";
+import { type ModelFolder, planSafetensors } from "@loomweight/checkpoint";
 import { folderFileSet, openModel } from "@loomweight/checkpoint/node";
 import { byteLengthOf } from "@loomweight/tensor";
 import type { AdapterMethod } from "../define.ts";
 import { foldedCheckpoint } from "../fold/folded-checkpoint.ts";
 import { foldCard } from "../fold/model-card.ts";
 import { type FoldedTensor, type FoldPlan, type FoldPlanOptions, planFold } from "../fold/plan.ts";
-import type { Adapter } from "../peft/adapter.ts";
-import { openAdapter } from "../peft/read-adapter.ts";
 import { cardFromFolders } from "./card.ts";
 import { foldFacts } from "./fold-facts.ts";
 import { withKeptBase } from "./kept-base.ts";
+import { openAdapters } from "./open-adapters.ts";
 import { type WriteModelOptions, writeModel } from "./write-model.ts";
 
 export type { FoldProgress, WriteModelOptions } from "./write-model.ts";
@@ -42,7 +41,7 @@ export interface FoldResult {
 }
 
 /**
- * Folds PEFT adapters into a model on disk, in the given order, and writes a folder with the same files: weights,
+ * Folds adapters (PEFT folders, or files of kohya or diffusers) into a model on disk, in the given order, and writes a folder with the same files: weights,
  * config.json, tokenizer and what else travels along, and a model card. Memory is bounded by tiles, not by tensors;
  * tensors that no adapter touches are copied byte for byte; results are rounded once. The output appears complete or
  * not at all; after an abort, a full disk, a failing read or a kill at any moment, `resume` continues with the tensors
@@ -59,14 +58,10 @@ export async function foldModel(
   try {
     const base = await openModel(basePath);
     opened.push(base);
-    const { adapters, warnings: noted } = await openAdapters(
-      adapterPaths,
-      opened,
-      options.methods,
-      base.files.size > 0,
-    );
+    const adapted = await openAdapters(adapterPaths, opened, { ...options, base: base.checkpoint });
+    const { adapters, paths } = adapted;
     const plan = planFold({ checkpoint: base.checkpoint, config: base.config }, adapters, options);
-    const warnings = [...plan.warnings, ...noted];
+    const warnings = [...adapted.warnings, ...plan.warnings, ...(await tokenizerWarnings(paths, base))];
     const { maxShardBytes, allowNonFinite } = options;
     const weights = planSafetensors(plan.tensors.values(), { maxShardBytes });
     const { layout, keptName } = options.keepBase
@@ -78,7 +73,7 @@ export async function foldModel(
       outPath,
       {
         facts: await foldFacts("fold", {
-          ...{ plan, layout, adapters, adapterPaths, allowNonFinite },
+          ...{ plan, layout, adapters, adapterPaths: paths, allowNonFinite },
           models: [base.checkpoint],
         }),
         layout,
@@ -89,7 +84,7 @@ export async function foldModel(
         tileUnit: (name) => tileUnit(plan.tensors.get(name)),
         model: base,
         config: Object.keys(plan.config).length > 0 ? { ...base.config, ...plan.config } : undefined,
-        card: () => cardFromFolders(foldCard, base, basePath, adapters, adapterPaths, warnings, options.dtype),
+        card: () => cardFromFolders(foldCard, base, basePath, adapters, paths, warnings, options.dtype),
       },
       options,
     );
@@ -105,25 +100,17 @@ export async function foldModel(
   }
 }
 
-/** Opens adapters on disk; what is opened goes into `opened`, whatever happens. */
-export async function openAdapters(
-  paths: readonly string[],
-  opened: { close(): Promise<void> }[],
-  methods: readonly AdapterMethod[] | undefined,
-  hasTokenizer: boolean,
-): Promise<{ readonly adapters: readonly Adapter[]; readonly warnings: readonly string[] }> {
-  const adapters: Adapter[] = [];
+/** Tokenizers that adapters bring along, which are not taken. */
+async function tokenizerWarnings(paths: readonly string[], base: ModelFolder): Promise<string[]> {
+  if (base.files.size === 0) return [];
   const warnings: string[] = [];
-  for (const path of paths) {
-    const files = await folderFileSet(path);
-    const adapter = await openAdapter(files, { methods });
-    opened.push(adapter.checkpoint);
-    adapters.push(adapter);
-    if (files.names.some((name) => /^(tokenizer|vocab|added_tokens)/.test(name)) && hasTokenizer) {
+  for (const path of new Set(paths)) {
+    const names = (await folderFileSet(path).catch(() => undefined))?.names ?? [];
+    if (names.some((name) => /^(tokenizer|vocab|added_tokens)/.test(name))) {
       warnings.push(`${path}: has tokenizer files of its own; the base's are kept`);
     }
   }
-  return { adapters, warnings };
+  return warnings;
 }
 
 function isChanged(plan: FoldPlan): (tensor: FoldedTensor) => boolean {

@@ -10,8 +10,9 @@ import { unfoldAdapters } from "../fold/unfolded-checkpoint.ts";
 import type { Adapter } from "../peft/adapter.ts";
 import { cardFromFolders } from "./card.ts";
 import { foldFacts } from "./fold-facts.ts";
-import { openAdapters, tileUnit } from "./fold-model.ts";
+import { tileUnit } from "./fold-model.ts";
 import { openKeptBase } from "./kept-base.ts";
+import { openAdapters } from "./open-adapters.ts";
 import { type WriteModelOptions, writeModel } from "./write-model.ts";
 
 export interface UnfoldModelOptions extends WriteModelOptions {
@@ -74,7 +75,7 @@ export async function unfoldModel(
   try {
     const folded = await openModel(foldedPath);
     opened.push(folded);
-    const { adapters } = await openAdapters(adapterPaths, opened, options.methods, false);
+    const { adapters, paths } = await openAdapters(adapterPaths, opened, { ...options, base: folded.checkpoint });
     const unfolded = await unfold(folded, foldedPath, adapters, options);
     opened.push(unfolded);
     const { checkpoint, plan, model, from, warnings } = unfolded;
@@ -86,7 +87,7 @@ export async function unfoldModel(
       outPath,
       {
         facts: await foldFacts("unfold", {
-          ...{ plan, layout, adapters, adapterPaths, allowNonFinite: options.allowNonFinite },
+          ...{ plan, layout, adapters, adapterPaths: paths, allowNonFinite: options.allowNonFinite },
           models: from === "arithmetic" ? [folded.checkpoint] : [checkpoint],
         }),
         layout,
@@ -97,7 +98,7 @@ export async function unfoldModel(
         card: () =>
           cardFromFolders(
             (facts) => unfoldCard(facts, from !== "arithmetic"),
-            ...([folded, foldedPath, adapters, adapterPaths, warnings] as const),
+            ...([folded, foldedPath, adapters, paths, warnings] as const),
           ),
       },
       options,
