@@ -42,7 +42,7 @@ export function addQuantizeOptions(command: Command): Command {
     )
     .option("--asymmetric", "q4: with a zero point for each block")
     .option("--accuracy-level <level>", "q4: 0 to 4; 4 computes in int8, 1 in float32 (default: 4)", parseLevel)
-    .option("--embeddings", "q4: embedding tables too")
+    .option("--embeddings", "q4: embedding tables too; one that the head is tied to is stored once")
     .addOption(
       oneOf(
         "--mixed <preset>",

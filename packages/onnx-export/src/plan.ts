@@ -47,7 +47,10 @@ export interface ExportOptions
    * genai "float16", as its own builder writes them; the logits of genai are of that dtype, too.
    */
   readonly cacheDtype?: "float32" | "float16";
-  /** Settings of the quantizers: include, exclude, blockSize, symmetric, accuracyLevel (default 4), embeddings, perChannel. */
+  /**
+   * Settings of the quantizers: include, exclude, blockSize, symmetric, accuracyLevel (default 4), perChannel, and embeddings
+   * (default false; for genai "tied": a table that the head shares is stored once, in 4 bits, as its own builder writes it).
+   */
   readonly quantize?: Omit<QuantizeModelOptions, "onTensor" | "keepIoTypes">;
   /** Inputs for LoRA and DoRA adapters that are swapped at run time; default none. true: with the defaults. */
   readonly adapterSlots?: boolean | AdapterSlotsOptions;
@@ -125,7 +128,12 @@ export async function planExport(folder: ModelFolder, options: ExportOptions = {
       if (withSlots !== undefined) slotted.push([graph, withSlots]);
       const model = withSlots?.model ?? plain;
       const weights: TensorReport[] = [];
-      const settings = { ...options.quantize, onTensor: (each: TensorReport) => void weights.push(each) };
+      const tables = options.quantize?.embeddings ?? (genai ? "tied" : false);
+      const settings = {
+        ...options.quantize,
+        embeddings: tables,
+        onTensor: (each: TensorReport) => void weights.push(each),
+      };
       const file = genai ? "model.onnx" : modelFileName(dtype, graph);
       const written = quantized(model, dtype, settings);
       const half = genai && options.cacheDtype !== "float32";

@@ -63,6 +63,41 @@ describe.skipIf(area === "")("new weights in an export that exists", () => {
     }
   }
 
+  for (const symmetric of [true, false]) {
+    test(`a 4-bit table that embedding and head share, ${symmetric ? "without" : "with"} zero points: the bytes of a fresh export`, async () => {
+      await withFolder(async (root) => {
+        const [old, fresh] = [join(root, "tied"), join(root, "new")];
+        const tie = { tie_word_embeddings: true };
+        await otherModel(base("llama"), old, (tensors) => tensors.delete("lm_head.weight"));
+        await otherModel(base("llama"), fresh, (tensors) => {
+          tensors.delete("lm_head.weight");
+          for (const [name, tensor] of tensors) {
+            const values = (tensor.data as Float32Array).map((value, at) => value + Math.sin(at + name.length) / 9);
+            tensors.set(name, fromData("float32", values, tensor.shape));
+          }
+        });
+        for (const folder of [old, fresh]) {
+          const config = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
+          await writeFile(join(folder, "config.json"), JSON.stringify({ ...config, ...tie }));
+        }
+        const quantize = { embeddings: true, blockSize: 16, symmetric };
+        for (const folder of [old, fresh])
+          await exportFolder(folder, `${folder}-onnx`, { dtypes: ["q4"], quantize, verify: false });
+        await reweightFolder(`${old}-onnx`, fresh, join(root, "out"), { verify: false });
+        const [made, wanted, before] = await Promise.all(
+          [join(root, "out"), `${fresh}-onnx`, `${old}-onnx`].map((folder) =>
+            readFile(join(folder, "onnx/model_q4.onnx")),
+          ),
+        );
+        expect([made.equals(wanted), made.equals(before)]).toEqual([true, false]);
+        const { model, close } = await openOnnxFile(join(root, "out/onnx/model_q4.onnx"));
+        expect(model.graph.nodes.filter(({ op }) => op === "GatherBlockQuantized").length).toBe(1);
+        expect([...model.graph.initializers.keys()].filter((name) => /embed_tokens/.test(name))).toEqual([]);
+        await close();
+      });
+    }, 60_000);
+  }
+
   for (const [exported, how] of [
     ["llama-legacy", ["name and values", "name"]],
     ["bert-dynamo", ["name and values"]],

@@ -38,6 +38,13 @@ const kinds: readonly (readonly [
     "model_q4.onnx",
     ["MatMulNBits", "GroupQueryAttention"],
   ],
+  [
+    "a decoder in 4 bits whose embedding and head share a table",
+    "models/scribe/scribe-base",
+    "q4",
+    "model_q4.onnx",
+    ["MatMulNBits", "GatherBlockQuantized", "Split", "GroupQueryAttention"],
+  ],
   ["an encoder", "architectures/bert", "fp32", "model.onnx", ["MatMul", "MultiHeadAttention", "LayerNormalization"]],
   ["a model of images", "models/glyph/glyph-base", "fp32", "model.onnx", ["Conv", "MatMul", "MultiHeadAttention"]],
 ];
@@ -55,7 +62,11 @@ describe.skipIf(driver === undefined)("exports on WebGPU (needs Chromium's softw
     { timeout: 60_000 },
     async (kind, folder, dtype, file, needed) => {
       const out = join(root, kind);
-      await exportFolder(join(fixturesRoot(), folder), out, { dtypes: [dtype], verify: false });
+      await exportFolder(join(fixturesRoot(), folder), out, {
+        dtypes: [dtype],
+        quantize: needed.includes("GatherBlockQuantized") ? { embeddings: "tied", blockSize: 16 } : {},
+        verify: false,
+      });
       const path = join(out, "onnx", file);
       const { runs: expected, real } = await answers(path, { threads: 1 });
       const prefix = join(out, "profile");

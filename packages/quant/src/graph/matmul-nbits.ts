@@ -73,7 +73,8 @@ function int64Range(count: number): LazyTensor {
   return { dtype: "int64", shape: [count], read: async () => tensor };
 }
 
-function addBlockTensors(
+/** Codes, scales and perhaps zero points of a weight [K, N]; made once for each weight and form. Gives their names. */
+export function addBlockTensors(
   context: RewriteContext,
   name: string,
   weight: LazyTensor,

@@ -43,8 +43,11 @@ export interface QuantizeModelOptions extends Selection {
   readonly format?: "matMulNBits" | "qdq";
   /** bnb4: default "nf4". */
   readonly quantType?: Bnb4Type;
-  /** q4, q4f16: also code embedding tables. Default false, as transformers.js' converter. */
-  readonly embeddings?: boolean;
+  /**
+   * q4, q4f16: also code embedding tables; one that a head is tied to is stored once, for both. "tied": only such tables, as
+   * onnxruntime-genai's builder does. Default false, as transformers.js' converter.
+   */
+  readonly embeddings?: boolean | "tied";
   /** q8, int8, uint8: one scale a column. Default false. */
   readonly perChannel?: boolean;
   /** q8, int8, uint8: 7-bit weights. Default false. */

@@ -9,6 +9,7 @@ import { rewriteMatMulNBits } from "./matmul-nbits.ts";
 import { type BlockRule, checkRules, type MixedPreset, nodesInEightBits, ruleFor } from "./mixed.ts";
 import { rewriteQdq } from "./qdq.ts";
 import { type Selection, selector } from "./selection.ts";
+import { rewriteTiedGather, tiedProduct } from "./tied-table.ts";
 
 export interface WeightOnlyOptions extends BlockOptions, Selection {
   /**
@@ -16,8 +17,11 @@ export interface WeightOnlyOptions extends BlockOptions, Selection {
    * activations are quantized per block: about 25 times faster on CPUs, 0.4 % of the largest output less exact.
    */
   readonly accuracyLevel?: 0 | 1 | 2 | 3 | 4;
-  /** Also code the float32 tables that Gather reads, in 4 bits along axis 1, as GatherBlockQuantized. Default false. */
-  readonly embeddings?: boolean;
+  /**
+   * Also code the float32 tables that Gather reads, in 4 bits along axis 1, as GatherBlockQuantized; a table that a head is
+   * tied to shares the head's codes ("matMulNBits" only). "tied": such tables only. Default false.
+   */
+  readonly embeddings?: boolean | "tied";
   /** What MatMul becomes; false leaves products alone (with `embeddings`: tables only). Default true. */
   readonly products?: boolean;
   /** Axis of a table that is cut into blocks; negative counts from the end. Default 1. */
@@ -65,10 +69,19 @@ export function quantizeWeightOnly(model: OnnxModel, options: WeightOnlyOptions 
     if (bits === "float") return undefined;
     return { ...base, ...checkBlockOptions({ bits, blockSize, symmetric }, "quantizeWeightOnly.rules") };
   };
+  /** A table whose head is coded, too. */
+  const tiedTable = (node: OnnxNode): readonly OnnxNode[] | undefined => {
+    const { embeddings, products, format } = settings;
+    if (node.op !== "Gather" || !embeddings || !products || format !== "matMulNBits") return undefined;
+    const head = tiedProduct(model.graph, node);
+    const how = head !== undefined && selected(head.name, ...head.inputs) ? ofNode(head) : undefined;
+    return head && how && rewriteTiedGather(context, node, head, how);
+  };
   for (const node of model.graph.nodes) {
     const wanted = node.domain === "" && selected(node.name, ...node.inputs);
     const how = wanted ? ofNode(node) : undefined;
-    edit.nodes.push(...((how && rewriteNode(context, node, how)) ?? [node]));
+    const made = how && (tiedTable(node) ?? rewriteNode(context, node, how));
+    edit.nodes.push(...(made ?? [node]));
   }
   const contrib = edit.nodes.some(({ domain }) => domain === "com.microsoft");
   const blockwise = edit.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && attributes.block_size);
@@ -82,7 +95,7 @@ interface Settings {
   readonly accuracyLevel: number;
   readonly format: "matMulNBits" | "qdq";
   readonly channelWise: boolean;
-  readonly embeddings: boolean;
+  readonly embeddings: boolean | "tied";
   readonly products: boolean;
   readonly embeddingAxis: number;
 }
@@ -104,13 +117,17 @@ function checkOptions(options: WeightOnlyOptions): Settings {
   if (format === "qdq" && options.mixed !== undefined) {
     throw invalid(`${where}.mixed`, options.mixed, "nothing with format qdq");
   }
-  if (embeddings && blocks.bits !== 4) throw invalid(`${where}.embeddings`, embeddings, "false unless bits is 4");
+  if (typeof embeddings !== "boolean" && embeddings !== "tied") {
+    throw invalid(`${where}.embeddings`, embeddings, "true, false or tied");
+  }
+  if (embeddings === true && blocks.bits !== 4)
+    throw invalid(`${where}.embeddings`, embeddings, "false unless bits is 4");
   if (!Number.isInteger(embeddingAxis)) throw invalid(`${where}.embeddingAxis`, embeddingAxis, "a whole number");
   return { ...blocks, accuracyLevel, format, channelWise, embeddings, products, embeddingAxis };
 }
 
 function rewriteNode(context: RewriteContext, node: OnnxNode, settings: Settings): readonly OnnxNode[] | undefined {
-  if (node.op === "Gather" && settings.embeddings) {
+  if (node.op === "Gather" && settings.embeddings === true) {
     return rewriteGather(context, node, { ...settings, quantizeAxis: settings.embeddingAxis });
   }
   if (node.op !== "MatMul" || !settings.products) return undefined;
