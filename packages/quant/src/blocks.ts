@@ -1,4 +1,5 @@
 import { allocate, cast, fromData, type Tensor } from "@loomweight/tensor";
+import { createBandCoder } from "./band-coder.ts";
 import { type BlockCoder, type BlockCoderOptions, createBlockCoder, longestColumn } from "./block-coder.ts";
 import { packCodes, rangeOf } from "./block-codes.ts";
 import { type BlockBits, type BlockOptions, checkBlockOptions, checkWeight, nonFiniteWeight } from "./options.ts";
@@ -129,14 +130,16 @@ export function quantizeWithCoder(
 }
 
 /**
- * Codes a weight [K, N] whose columns come one after another as codes of `dtype` (see `quantizeBlocks`): neither the
- * weight nor a transpose of it is ever in memory. The options are those of `createBlockCoder`; `fitsCoder` must hold.
+ * Codes a weight [K, N] whose columns, or rows, come one after another as codes of `dtype` (see `quantizeBlocks`):
+ * neither the weight nor a transpose of it is ever in memory. The options are those of `createBlockCoder`; `fitsCoder`
+ * must hold.
  */
-export async function quantizeColumns(
-  columns: AsyncIterable<Uint8Array>,
+export async function quantizeStream(
+  parts: AsyncIterable<Uint8Array>,
+  order: "columns" | "rows",
   options: BlockCoderOptions,
 ): Promise<ReturnType<BlockCoder["finish"]>> {
-  const coder = createBlockCoder(options);
-  for await (const bytes of columns) coder.add(bytes);
+  const coder = order === "columns" ? createBlockCoder(options) : createBandCoder(options);
+  for await (const bytes of parts) coder.add(bytes);
   return coder.finish();
 }

@@ -1,11 +1,11 @@
 import { int, type LazyTensor, type OnnxNode } from "@loomweight/graph";
 import type { Tensor } from "@loomweight/tensor";
-import { type BlockQuantized, fitsCoder, quantizeBlocks, quantizeColumns, quantizeWithCoder } from "../blocks.ts";
+import { type BlockQuantized, fitsCoder, quantizeBlocks, quantizeStream, quantizeWithCoder } from "../blocks.ts";
 import { dequantizeColumnsInto } from "../dequantize.ts";
 import type { BlockBits } from "../options.ts";
 import { packedLength } from "../packing.ts";
 import { measureColumns } from "../report.ts";
-import { columnCodes } from "./code-stream.ts";
+import { weightCodes } from "./code-stream.ts";
 import { addParts, type RewriteContext } from "./context.ts";
 import { lazyInitializer, makeOnnxNode } from "./edit.ts";
 import { rankOf, weightMatrix } from "./matrix.ts";
@@ -92,11 +92,12 @@ export function addBlockTensors(
       ...(!symmetric && { zero_points: { dtype: "uint8", shape: [N, packedLength(blocks, bits)] } }),
     },
     computeStream(measured) {
-      const source = columnCodes(weight);
+      const source = weightCodes(weight);
       if (source === undefined || !fitsCoder(K, blockSize)) return undefined;
       const scales = weight.dtype === "float16" ? "float16" : "float32";
       const options = { K, N, bits, blockSize, symmetric, dtype: source.dtype, scales, name, measured } as const;
-      return quantizeColumns(source.parts(), options).then(({ quantized, sqnr, largestError }) => ({
+      const order = source.order === "columns" ? "columns" : "rows";
+      return quantizeStream(source.parts(), order, options).then(({ quantized, sqnr, largestError }) => ({
         tensors: tensorsOf(quantized),
         measure: () => ({ sqnr, largestError }),
       }));

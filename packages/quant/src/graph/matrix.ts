@@ -25,9 +25,12 @@ export function weightMatrix(graph: OnnxGraph, name: string): WeightMatrix | und
 }
 
 function squeezed(data: LazyTensor, leading: number): LazyTensor {
+  const { dtype, origin, stream, elements } = data;
   return {
-    dtype: data.dtype,
-    origin: data.origin,
+    dtype,
+    origin,
+    ...(stream && { stream }),
+    ...(elements && { elements }),
     shape: data.shape.slice(leading),
     async read(): Promise<Tensor> {
       const tensor = await data.read();
