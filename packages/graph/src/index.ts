@@ -27,6 +27,7 @@ export { customGradient } from "./gradient/custom.ts";
 export { type GradientOptions, gradient } from "./gradient/gradient.ts";
 export type { GradientCall, GradientRule, GradientTable } from "./gradient/rule.ts";
 export { stopGradient } from "./gradient/stop.ts";
+export { liftConstants } from "./import/hoist.ts";
 export { type ImportedModel, type ImportOptions, importOnnx } from "./import/import-onnx.ts";
 export {
   type Instance,

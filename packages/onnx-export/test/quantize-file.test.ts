@@ -129,6 +129,85 @@ test("what cannot be done is refused before anything is written", async () => {
   expect(readdirSync(folder)).toEqual(before);
 });
 
+describe("a model with local functions", () => {
+  const bytesField = (number: number, value: Uint8Array | string): Buffer => {
+    const bytes = Buffer.from(value as string);
+    const size = bytes.length < 128 ? [bytes.length] : [(bytes.length & 127) | 128, bytes.length >> 7];
+    return Buffer.concat([Buffer.from([number * 8 + 2, ...size]), bytes]);
+  };
+  const innerNode = (op: string, inputs: readonly string[], output: string, ...attributes: Uint8Array[]): Buffer =>
+    bytesField(
+      7,
+      Buffer.concat([
+        ...inputs.map((name) => bytesField(1, name)),
+        bytesField(2, output),
+        bytesField(4, op),
+        ...attributes.map((each) => bytesField(5, each)),
+      ]),
+    );
+  const opset21 = bytesField(9, Buffer.from([0x10, 21]));
+
+  /** up by a function that is given its weight, down by one that holds it in a Constant. */
+  function withFunctions(): OnnxModel {
+    const model = network();
+    const down = wave([64, 2], 2);
+    const values = new Uint8Array(down.data.buffer);
+    const tensor = Buffer.concat([Buffer.from([0x08, 64, 0x08, 2, 0x10, 1]), bytesField(9, values)]);
+    const value = Buffer.concat([bytesField(1, "value"), bytesField(5, tensor), Buffer.from([0xa0, 1, 4])]);
+    const given = [
+      ...[bytesField(1, "Linear"), bytesField(4, "x"), bytesField(4, "w"), bytesField(5, "y")],
+      ...[innerNode("MatMul", ["x", "w"], "h"), innerNode("Relu", ["h"], "y"), opset21, bytesField(10, "local")],
+    ];
+    const held = [
+      ...[bytesField(1, "Down"), bytesField(4, "x"), bytesField(5, "y")],
+      ...[
+        innerNode("Constant", [], "w", value),
+        innerNode("MatMul", ["x", "w"], "y"),
+        opset21,
+        bytesField(10, "local"),
+      ],
+    ];
+    const call = (op: string, inputs: string[], output: string) => ({
+      ...node(op, `/${op}`, inputs, [output]),
+      domain: "local",
+    });
+    const up = model.graph.initializers.get("up") as Initializer;
+    return {
+      ...model,
+      opsets: { "": 21, local: 1 },
+      functions: [
+        { name: "Linear", domain: "local", bytes: Buffer.concat(given) },
+        { name: "Down", domain: "local", bytes: Buffer.concat(held) },
+      ],
+      graph: {
+        ...model.graph,
+        outputs: [{ name: "y", dtype: "float32", shape: ["batch", 2] }],
+        nodes: [call("Linear", ["x", "up"], "b"), call("Down", ["b"], "y")],
+        initializers: new Map([["up", up]]),
+      },
+    };
+  }
+
+  test.each<readonly [ExportDType, number, readonly string[]]>([
+    ["fp32", 0, []],
+    ["fp16", 0.003, []],
+    ["q8", 0.04, ["up", "/Down/w"]],
+    ["q4", 0.15, ["up", "/Down/w"]],
+  ])("%s codes what they are given and what they hold", async (dtype, most, names) => {
+    await writeOnnxFile(at("in.onnx"), withFunctions());
+    const { weights } = await quantizeFile(at("in.onnx"), at("out.onnx"), dtype, { accuracyLevel: 1 });
+    expect(weights.map(({ name }) => name)).toEqual(names);
+    const [expected, found] = [await outputOf(at("in.onnx")), await outputOf(at("out.onnx"))];
+    const largest = Math.max(...expected.map(Math.abs));
+    expect(largest).toBeGreaterThan(0.5);
+    const difference = Math.max(...expected.map((value, i) => Math.abs(value - found[i])));
+    expect(difference / largest).toBeLessThanOrEqual(most);
+    const { model, close } = await openOnnxFile(at("out.onnx"));
+    expect(model.functions.length).toBe(dtype === "fp32" ? 2 : 0);
+    await close();
+  });
+});
+
 describe("hostile files end in typed errors, and leave nothing", () => {
   /** `network()` as bytes, its weights in the file or beside it. */
   async function written(externalData: boolean): Promise<Buffer> {

@@ -5,7 +5,7 @@ import type { QuantizeModelOptions, TensorReport } from "@loomweight/quant";
 import { LoomweightError } from "@loomweight/tensor";
 import { checkDTypes, type ExportDType } from "../dtypes.ts";
 import { type ExportModelOptions, filesOf, stoppable } from "./export-model.ts";
-import { joinReports, quantizedModel } from "./shared-models.ts";
+import { joinReports, quantizedModel, withPlainWeights } from "./shared-models.ts";
 import { type ThreadOptions, threadsFor } from "./threads.ts";
 
 export interface QuantizeFileOptions
@@ -29,7 +29,8 @@ export interface QuantizedFile {
 
 /**
  * Quantizes any ONNX file, with or without external data, to another one: `dtype` as in exports, accuracyLevel 4 by
- * default. Weights pass through memory one at a time. The output's external data is named after it; files appear only
+ * default. Weights pass through memory one at a time. Nodes of local functions are put in place of their calls, so that
+ * weights are coded there too, and weights in Constant nodes become initializers. The output's external data is named after it; files appear only
  * when all are complete. Throws what reading, `quantizeModel` and writing throw, and `OUTPUT_EXISTS`,
  * `SAME_FILE`, `NOTHING_QUANTIZED` where no weight of the graph can take the dtype.
  */
@@ -43,8 +44,9 @@ export async function quantizeFile(
   const { signal, onProgress, workers, ...settings } = others;
   checkDTypes([dtype]);
   await checkOutput(input, output, force);
-  const { model, close } = await openOnnxFile(input);
+  const { model: given, close } = await openOnnxFile(input);
   try {
+    const model = await withPlainWeights(given, dtype);
     const layout = { externalData, maxExternalBytes };
     const key = basename(output);
     const shared = quantizedModel(model, dtype, settings, { ...layout, fileName: key });

@@ -1,4 +1,4 @@
-import type { OnnxModel } from "@loomweight/graph";
+import { liftConstants, normalizeModel, type OnnxModel } from "@loomweight/graph";
 import type { SharedModel } from "@loomweight/graph/node";
 import { type QuantizeModelOptions, quantizeModel, type TensorReport } from "@loomweight/quant";
 import type { ExportDType } from "../dtypes.ts";
@@ -32,6 +32,22 @@ export interface DrainedModel extends SharedModel {
 /** A model file of an export. */
 export function exportedModel({ model, file, weights, clamped }: PlannedGraph, layout: Layout): DrainedModel {
   return { model, options: { ...layout, fileName: file }, drain: drained(weights, clamped) };
+}
+
+/** Weights inside Constant nodes that are worth a code have this many axes. */
+const weightRank = 2;
+
+/**
+ * The model with all of its weights where quantizers look for them: nodes of local functions in place of their calls
+ * (such a model becomes one of opset 21, at least), and constants as initializers. fp32, a copy, leaves it as it is.
+ */
+export async function withPlainWeights(model: OnnxModel, dtype: ExportDType): Promise<OnnxModel> {
+  if (dtype === "fp32") return model;
+  const inlined = model.functions.length > 0 ? await normalizeModel(model) : model;
+  const hides = inlined.graph.nodes.some(({ op, domain, attributes: { value } }) => {
+    return op === "Constant" && domain === "" && value?.type === "tensor" && value.value.shape.length >= weightRank;
+  });
+  return hides ? { ...inlined, graph: liftConstants(inlined.graph) } : inlined;
 }
 
 /** An ONNX model quantized; accuracyLevel 4 by default, as in exports. */

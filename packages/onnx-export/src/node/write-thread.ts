@@ -1,7 +1,7 @@
 import { openModel } from "@loomweight/checkpoint/node";
 import { openOnnxFile, serveWriting } from "@loomweight/graph/node";
 import { planExport } from "../plan.ts";
-import { exportedModel, quantizedModel, type WriteTask } from "./shared-models.ts";
+import { exportedModel, quantizedModel, type WriteTask, withPlainWeights } from "./shared-models.ts";
 
 // A thread that writes exports and quantized files together with the one that started it: it makes the same plan.
 void serveWriting(async (told) => {
@@ -15,6 +15,7 @@ void serveWriting(async (told) => {
       return exportedModel(graph, task.layout);
     };
   }
-  const { model } = await openOnnxFile(task.path);
+  const { model: given } = await openOnnxFile(task.path);
+  const model = await withPlainWeights(given, task.dtype);
   return (key) => quantizedModel(model, task.dtype, task.options, { ...task.layout, fileName: key });
 });
