@@ -39,7 +39,7 @@ test.each([
   ["a mistyped command", ["merg", "a", "b"], "(Did you mean merge?)"],
   ["a mistyped option", ["inspect", "--jsn", "x"], "(Did you mean --json?)"],
   ["a missing argument", ["merge", "recipe.yml"], "missing required argument 'out'"],
-  ["a missing option", ["fold", "base", "adapter"], "required option '-o, --out <folder>' not specified"],
+  ["a missing option", ["fold", "base", "adapter"], "required option '-o, --out <path>' not specified"],
   ["too many arguments", ["inspect", "a", "b"], "too many arguments"],
   ["an option's value of the wrong kind", ["run", "m", "p", "--seed", "-1"], "whole number"],
   ["a share above 1", ["run", "m", "p", "--top-p", "1.5"], "at most 1"],

@@ -136,15 +136,21 @@ export function createProgram(run: Runner): Command {
 
   program
     .command("fold")
-    .description("fold adapters into the weights of their base model")
-    .argument("<base>", "the base model's folder")
+    .description("fold adapters into the weights of their base model, or of an ONNX file of it, float or quantized")
+    .argument("<base>", "the base model's folder, or an .onnx file")
     .argument("<adapter...>", "PEFT folders, or .safetensors files of kohya or diffusers; folded in this order")
-    .requiredOption("-o, --out <folder>", "the folder to write; must not exist")
-    .option("--force", "replace the output folder if it exists")
+    .requiredOption("-o, --out <path>", "the folder (of an .onnx file: the .onnx file) to write; must not exist")
+    .option("--force", "replace the output if it exists")
     .addOption(new Option("--dtype <dtype>", "dtype of the folded weights (default: the base's)").choices(foldDTypes))
     .option("--allow-non-finite", "write NaN and infinities instead of stopping at them")
     .option("--resume", "continue what an interrupted run of the same command left")
     .option("--keep-base", "keep the base's bytes of what changes in a file beside the weights, for unfold")
+    .option(
+      "--minimal-kept <share>",
+      "of an .onnx file: least share of the change that its codes must keep (0.5)",
+      parseShare,
+    )
+    .option("--allow-loss", "of an .onnx file: write it however little of the adapter its codes keep")
     .option("--shard-size <size>", "largest weights file, such as 5GB", parseSize)
     .action((base: string, adapters: string[], options: FoldFlags) =>
       run(async (context) => (await import("./commands/fold.ts")).fold(context, options, base, adapters)),
@@ -381,6 +387,8 @@ export interface FoldFlags {
   readonly allowNonFinite?: boolean;
   readonly resume?: boolean;
   readonly keepBase?: boolean;
+  readonly minimalKept?: number;
+  readonly allowLoss?: boolean;
   readonly shardSize?: number;
 }
 

@@ -10,6 +10,8 @@ export { type AdapterChoice, type AdapterSet, createAdapterSet } from "./adapter
 export { type CompanionFile, companionsFor } from "./companions.ts";
 export { type ConfigFileOptions, exportedConfig } from "./config-file.ts";
 export { checkDTypes, type ExportDType, type ExportDTypeFacts, exportDTypes, modelFileName } from "./dtypes.ts";
+export { defaultMinimalKept, type FoldedGraph, type FoldGraphOptions, foldGraph } from "./fold/fold-graph.ts";
+export type { KeptShare } from "./fold/kept-share.ts";
 export { type ExportOptions, type ExportPlan, type PlannedGraph, planExport } from "./plan.ts";
 export type { ExportedFile, ExportReport, ExportWarning, Verification } from "./report.ts";
 export type { GraphReweightReport, KeptConstant, MatchedWeight } from "./reweight/report.ts";

@@ -2,6 +2,7 @@ import { foldModel } from "@loomweight/adapters/node";
 import type { CommandContext } from "../context.ts";
 import { formatBytes, formatDuration, plural } from "../output/format.ts";
 import type { FoldFlags } from "../program.ts";
+import { usageError } from "../usage-error.ts";
 
 /** `loomweight fold BASE ADAPTER… --out OUT`: folds PEFT adapters into the weights of their base. */
 export async function fold(
@@ -10,6 +11,15 @@ export async function fold(
   base: string,
   adapters: readonly string[],
 ): Promise<void> {
+  if (base.endsWith(".onnx"))
+    return (await import("./fold-onnx.ts")).foldOnnx({ report, signal }, options, base, adapters);
+  const onnxOnly = options.allowLoss
+    ? "--allow-loss"
+    : options.minimalKept === undefined
+      ? undefined
+      : "--minimal-kept";
+  if (onnxOnly !== undefined)
+    throw usageError(`${onnxOnly} is for an .onnx file: weights of floats keep all of an adapter`);
   const began = performance.now();
   const folded = await foldModel(base, adapters, options.out, {
     force: options.force,

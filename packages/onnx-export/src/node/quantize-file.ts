@@ -90,7 +90,8 @@ function sameNodes(before: readonly unknown[], after: readonly unknown[]): boole
   return before.length === after.length && before.every((node, i) => node === after[i]);
 }
 
-async function checkOutput(input: string, output: string, force: boolean): Promise<void> {
+/** Refuses an output that is the input, or that exists. */
+export async function checkOutput(input: string, output: string, force: boolean): Promise<void> {
   const found = await realpath(output).catch(() => undefined);
   if (found === undefined) {
     const folder = dirname(resolve(output));
