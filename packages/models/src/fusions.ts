@@ -13,6 +13,7 @@ export type FusedOp =
   | "GroupQueryAttention"
   /** It turns queries and keys itself, by positions that it is given, in a batch of one row. */
   | "GroupQueryAttention position_ids"
+  | "FusedMatMul"
   | "MultiHeadAttention"
   | "RotaryEmbedding"
   | "SkipSimplifiedLayerNormalization";
@@ -20,6 +21,7 @@ export type FusedOp =
 const fusedOps: readonly FusedOp[] = [
   "GroupQueryAttention",
   "GroupQueryAttention position_ids",
+  "FusedMatMul",
   "MultiHeadAttention",
   "RotaryEmbedding",
   "SkipSimplifiedLayerNormalization",

@@ -251,6 +251,20 @@ export function skipSimplifiedLayerNormalization(
   return { y: outputs[0], sum: outputs[3] };
 }
 
+/** onnxruntime's alpha · A′ · B′ over the last two axes, where ′ may transpose: a product with a matrix as it is stored. */
+export function fusedMatMul(
+  a: Value,
+  b: Value,
+  options: { readonly transA?: boolean; readonly transB?: boolean; readonly alpha?: number } = {},
+): Value {
+  const { transA = false, transB = false, alpha = 1 } = options;
+  return applyOne(ruleOf(attentionOps, "FusedMatMul", contrib), [a, b], {
+    transA: int(transA ? 1 : 0),
+    transB: int(transB ? 1 : 0),
+    alpha: float(alpha),
+  });
+}
+
 /**
  * Rotates x [batch, heads, length, head size] or [batch, length, width] by positions [batch, length] (or [1]: an
  * offset) with tables [positions, head size / 2].

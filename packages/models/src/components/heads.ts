@@ -2,6 +2,7 @@ import {
   add,
   cast,
   div,
+  fusedMatMul,
   gemm,
   matMul,
   mul,
@@ -55,6 +56,8 @@ function vocabularyProduct(head: Module, x: Value, options: LanguageHeadOptions)
     // the table on the left: the other way asks for sizes that only the CPU joins
     return transpose(matMul(weights.tensor(tiedTo, shape), transpose(x, [0, 2, 1])), [0, 2, 1]);
   }
+  // Gemm is for matrices only, and logits of a long prompt take long to copy into shape
+  if (head.fused.has("FusedMatMul")) return fusedMatMul(x, weights.tensor(tiedTo, shape), { transB: true });
   const rows = gemm(reshape(x, [-1, hiddenSize]), weights.tensor(tiedTo, shape), undefined, { transB: true });
   const leading = (axis: number) => shapeOf(x, { start: axis, end: axis + 1 });
   return reshape(rows, [leading(0), leading(1), vocabSize]);

@@ -118,7 +118,7 @@ interface Reader {
   readonly at: number;
 }
 
-const productOps = new Set(["MatMul", "MatMulInteger", "MatMulNBits", "MatMulBnb4", "FusedMatMul"]);
+const productOps = new Set(["MatMul", "MatMulInteger", "MatMulNBits", "MatMulBnb4"]);
 
 function slotOf(form: WeightForm, readersOf: (value: string) => readonly Reader[]): WeightSlot {
   const name = form.parts[0];
@@ -161,8 +161,8 @@ function orderAt(
   readersOf: (value: string) => readonly Reader[],
   depth: number,
 ): readonly AxisOrder[] {
+  if (/^(Gemm|FusedMatMul)$/.test(node.op) && at === 1) return [node.attributes.transB?.value ? "out in" : "in out"];
   if (productOps.has(node.op)) return at === 1 ? ["in out"] : [];
-  if (node.op === "Gemm" && at === 1) return [node.attributes.transB?.value ? "out in" : "in out"];
   if (/^(Gather|GatherBlockQuantized|Conv|ConvInteger)$/.test(node.op)) return ["out in"];
   if (depth > 4 || at !== 0 || !/^(Cast|Identity|DequantizeLinear|Transpose)$/.test(node.op)) return [];
   const orders = readersOf(node.outputs[0]).flatMap((next) => orderAt(next.node, next.at, readersOf, depth + 1));
