@@ -1,5 +1,5 @@
 import type { AdapterMethod, BlockMethod, LayerKind } from "@loomweight/adapters";
-import { layerOf, paramShape } from "@loomweight/adapters";
+import { adapterRandom, layerOf, paramShape } from "@loomweight/adapters";
 import { type OptionSpecs, parseOptions } from "@loomweight/tensor";
 import { markdownTable } from "./marked.ts";
 import { linkedSource, type MethodEntry, optionList } from "./methods.ts";
@@ -20,11 +20,20 @@ export function adapterTable(entries: readonly MethodEntry[]): string {
         ? ofBlock(entry.definition as BlockMethod)
         : ofLayer(entry.definition as AdapterMethod)),
       swappable.has(name) ? "yes" : "",
+      dataNeeded(entry.definition as AdapterMethod | BlockMethod),
       optionList(options),
       linkedSource(source),
     ];
   });
-  const headings = ["method", "what it does", "changes", `numbers at ${width} × ${width}`, "folds", "swaps"];
+  const headings = [
+    "method",
+    "what it does",
+    "changes",
+    `numbers at ${width} × ${width}`,
+    "folds",
+    "swaps",
+    "needs data",
+  ];
   return markdownTable([...headings, "options (default)", "source"], rows);
 }
 
@@ -74,6 +83,35 @@ function ofBlock(method: BlockMethod): string[] {
   } catch {
     return ["what modules compute", "as its options say", "no"];
   }
+}
+
+/** Whether first values need statistics of a layer's inputs: with which values of `init`. Found by asking each. */
+function dataNeeded(method: AdapterMethod | BlockMethod): string {
+  const options = defaultsOf(method);
+  const choices = (method.options.init as { readonly choices?: readonly string[] } | undefined)?.choices ?? [];
+  if (options === undefined || choices.length === 0) return "";
+  const asks = choices.filter((init) => {
+    let asked = false;
+    const random = adapterRandom(0, "table");
+    const weight = random.normal("weight", [8, 8], 1);
+    const context = {
+      random,
+      weight,
+      bias: undefined,
+      get statistics(): undefined {
+        asked = true;
+        return undefined;
+      },
+    };
+    const site = { ...layerOf("linear", [8, 8]), path: "layers.0.mlp", index: 0, in: 8, out: 8 };
+    try {
+      method.init(site as never, { ...options, init } as never, context as never);
+    } catch {
+      // asked or not is all that counts
+    }
+    return asked;
+  });
+  return asks.length === 0 ? "" : `with \`init\` ${asks.join(", ")}`;
 }
 
 function defaultsOf<S extends OptionSpecs>(method: { readonly name: string; readonly options: S }) {

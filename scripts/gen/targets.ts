@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "../packages/packages.ts";
+import { adapterExample } from "./adapter-examples.ts";
 import { adapterTable } from "./adapter-table.ts";
 import { drawPackages } from "./draw-packages.ts";
 import { markdownTable, replaceMarked } from "./marked.ts";
@@ -42,6 +43,9 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
         says: "Every merge method by name: what recipes and the command line look methods up in.",
       }),
     () => marked("packages/adapters/README.md", { methods: adapterTable(adapters) }),
+    ...adapters.map(
+      (entry) => () => marked(`packages/adapters/src/methods/${entry.file}.md`, { example: adapterExample(entry) }),
+    ),
     () => indexTarget("adapters", adapters),
     () =>
       listTarget(
