@@ -1,9 +1,14 @@
-import { abs, cast, clip, div, mul, reduceMax, type Value } from "@loomweight/graph";
+import { abs, cast, clip, div, mul, reduceMax, reduceMean, type Value } from "@loomweight/graph";
 import type { Module } from "./module.ts";
 
 /** The same place in the model with weights in float32, whatever the graph computes in. */
 export function inFloat32(module: Module): Module {
   return { ...module, weights: module.weights.in("float32") };
+}
+
+/** The mean over `axes` in x's dtype, its sum in float32: of many positions it may leave float16's range. */
+export function meanInFloat32(x: Value, axes: readonly number[], keepDims: boolean): Value {
+  return cast(reduceMean(cast(x, "float32"), axes, keepDims), x.dtype);
 }
 
 /** A value of a float32 part of a graph in the dtype that its products are computed in. */

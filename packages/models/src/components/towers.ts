@@ -146,9 +146,10 @@ export function towerMlp(parent: Module, x: Value, config: TowerConfig): Value {
   return inside(parent, "mlp", (mlp) => plainMlp(mlp, x, { ...config, names: ["fc1", "fc2"], bias: true }));
 }
 
-/** Rows of unit length: x / √(Σ x²) over the last axis. */
+/** Rows of unit length: x / √(Σ x²) over the last axis, in float32. */
 export function unitRows(x: Value): Value {
-  return div(x, sqrt(reduceSum(mul(x, x), [-1], true)));
+  const wide = cast(x, "float32");
+  return div(wide, sqrt(reduceSum(mul(wide, wide), [-1], true)));
 }
 
 /**

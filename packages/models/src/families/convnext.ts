@@ -1,5 +1,6 @@
-import { add, conv, mul, reduceMean, transpose, type Value } from "@loomweight/graph";
+import { add, conv, mul, transpose, type Value } from "@loomweight/graph";
 import { readActivation } from "../components/activation.ts";
+import { meanInFloat32 } from "../components/float32.ts";
 import { classifier, countLabels } from "../components/heads.ts";
 import { plainMlp } from "../components/mlp.ts";
 import { inside, type Module, weight } from "../components/module.ts";
@@ -56,7 +57,7 @@ export const convnext = defineFamily<ConvnextConfig>({
     const { channels, sizes, epsilon, labels } = config;
     const hiddenSize = sizes[sizes.length - 1];
     const pool = (last: Value) => {
-      const mean = reduceMean(last, [2, 3], false);
+      const mean = meanInFloat32(last, [2, 3], false);
       return inside(model, "convnext", (base) => layerNorm(base, "layernorm", mean, { size: hiddenSize, epsilon }));
     };
     return visionEncoder(options, {

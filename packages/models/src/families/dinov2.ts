@@ -3,7 +3,6 @@ import {
   concat,
   cumSum,
   mul,
-  reduceMean,
   reshape,
   resize,
   shapeOf,
@@ -14,6 +13,7 @@ import {
 } from "@loomweight/graph";
 import { activations, readActivation } from "../components/activation.ts";
 import { selfAttention } from "../components/attention.ts";
+import { meanInFloat32 } from "../components/float32.ts";
 import { classifier, countLabels, firstToken } from "../components/heads.ts";
 import { linear } from "../components/linear.ts";
 import { plainMlp } from "../components/mlp.ts";
@@ -103,7 +103,7 @@ export const dinov2 = defineFamily<Dinov2Config>({
       pool: firstToken,
       classify(last) {
         const patches = slice(last, { axes: [1], starts: [1], ends: [Number.POSITIVE_INFINITY] });
-        const pooled = concat([firstToken(last), reduceMean(patches, [1], false)], -1);
+        const pooled = concat([firstToken(last), meanInFloat32(patches, [1], false)], -1);
         return { logits: classifier(model, pooled, { hiddenSize: 2 * hiddenSize, labels }) };
       },
     });

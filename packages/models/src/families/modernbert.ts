@@ -124,7 +124,7 @@ export const modernbert = defineFamily<ModernBertConfig>({
           bias: config.decoderBias,
         }),
       classify(last, { attentionMask }) {
-        const pooled = pooling === "cls" ? firstToken(last) : meanOfReal(last, cast(maskValues(attentionMask), dtype));
+        const pooled = pooling === "cls" ? firstToken(last) : meanOfReal(last, maskValues(attentionMask));
         return classifier(model, head(pooled), { hiddenSize, labels });
       },
       tokens: head,
@@ -228,7 +228,9 @@ function mlp(
   return linear(module, "Wo", mul(activation(through), gate), narrow);
 }
 
-/** Mean over the real tokens: [batch, sequence, hidden], [batch, sequence] → [batch, hidden]. */
+/** Mean over the real tokens: [batch, sequence, hidden], [batch, sequence] → [batch, hidden]; sums in float32. */
 function meanOfReal(x: Value, mask: Value): Value {
-  return div(reduceSum(mul(x, unsqueeze(mask, [2])), [1], false), reduceSum(mask, [1], true));
+  const states = cast(x, "float32");
+  const sum = reduceSum(mul(states, unsqueeze(mask, [2])), [1], false);
+  return cast(div(sum, reduceSum(mask, [1], true)), x.dtype);
 }

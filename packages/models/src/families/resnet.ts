@@ -1,5 +1,6 @@
-import { add, batchNormalization, conv, flatten, maxPool, reduceMean, relu, type Value } from "@loomweight/graph";
+import { add, batchNormalization, conv, flatten, maxPool, relu, type Value } from "@loomweight/graph";
 import { readActivation } from "../components/activation.ts";
+import { meanInFloat32 } from "../components/float32.ts";
 import { classifier, countLabels } from "../components/heads.ts";
 import { inside, type Module, weight } from "../components/module.ts";
 import { readStages, type Stages } from "../components/stages.ts";
@@ -49,7 +50,7 @@ export const resnet = defineFamily<ResnetConfig>({
   build(options) {
     const { config, model } = options;
     const { channels, sizes, labels } = config;
-    const pool = (last: Value) => reduceMean(last, [2, 3], true);
+    const pool = (last: Value) => meanInFloat32(last, [2, 3], true);
     return visionEncoder(options, {
       channels,
       image: ["height", "width"],
