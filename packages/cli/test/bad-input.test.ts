@@ -299,7 +299,7 @@ describe("outputs", () => {
     expect(snapshot(at("out"))).toBe(snapshot(at("whole")));
   }, 120_000);
 
-  test("an interrupted fold leaves nothing behind", async () => {
+  test("an interrupted fold is continued to the same bytes, and leaves nothing else behind", async () => {
     given("peft/base/llama", "base");
     given("peft/cases/lora_rslora", "adapter");
     const names = Array.from({ length: 40 }, (_, i) => `extra.${i}.weight`);
@@ -310,6 +310,10 @@ describe("outputs", () => {
     writeFileSync(at("base/model.safetensors.index.json"), JSON.stringify({ metadata: {}, weight_map: index }));
     const outcome = await interruptAt("folding", folder, "fold", "base", "adapter", "--out", "out");
     expect(outcome).toMatchObject({ exitCode: 130, stdout: "" });
-    expect(readdirSync(folder).sort()).toEqual(["adapter", "base"]);
+    expect(readdirSync(folder)).not.toContain("out");
+    expect(loomweight(folder, "fold", "base", "adapter", "--out", "out", "--resume")).toMatchObject({ exitCode: 0 });
+    expect(readdirSync(folder).sort()).toEqual(["adapter", "base", "out"]);
+    expect(loomweight(folder, "fold", "base", "adapter", "--out", "whole")).toMatchObject({ exitCode: 0 });
+    expect(snapshot(at("out"))).toBe(snapshot(at("whole")));
   }, 120_000);
 });
