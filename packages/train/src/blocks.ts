@@ -57,7 +57,7 @@ function blockValues(imported: ImportedModel): string[] {
 }
 
 /** Values that some layer had a part in: not masks and rotations. */
-function hiddenValues(imported: ImportedModel): Set<string> {
+export function hiddenValues(imported: ImportedModel): Set<string> {
   const products = new Set(findLayers(imported).map(({ product }) => product));
   const hidden = new Set<string>();
   for (const { inputs, outputs } of imported.model.graph.nodes) {

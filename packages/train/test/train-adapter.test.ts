@@ -4,7 +4,7 @@ import { attach } from "@loomweight/adapters/attach";
 import { openAdapterFolder } from "@loomweight/adapters/node";
 import { fileSetFromMap } from "@loomweight/checkpoint";
 import { openModel } from "@loomweight/checkpoint/node";
-import { batches } from "@loomweight/data";
+import { batches, packTokens, padTokens } from "@loomweight/data";
 import { fixtureArea, readFixtureTensors } from "@loomweight/fixtures";
 import { importOnnx, type OnnxModel } from "@loomweight/graph";
 import { createRuntime } from "@loomweight/graph/node";
@@ -151,6 +151,73 @@ describe.skipIf(peft === undefined)("training on a small llama", () => {
     again.forEach((loss, i) => {
       expect(Math.abs(loss - kept[i])).toBeLessThan(2e-6);
     });
+  });
+
+  test("weights held once and copied into each program give the same numbers", async () => {
+    const { model, checkpoint } = await llama();
+    const run = async (baseWeights: "shared" | "copied") => {
+      const training = await trainAdapter({
+        runtime,
+        model,
+        checkpoint,
+        adapter: { method: dora, options: { rank: 2 }, bias: "none", modulesToSave: ["lm_head"] },
+        ...few,
+        steps: 3,
+        learningRate: 1e-2,
+        baseWeights,
+        evaluation: { batches: () => batches(counting(6, 10), { batchSize: 4 }) },
+      });
+      const held = [...training.training.state.tensors.keys()].filter((name) => name.startsWith("base/"));
+      const losses: number[] = [];
+      for await (const { loss } of training) losses.push(loss);
+      losses.push((await training.evaluate()).loss);
+      const saved = await training.training.snapshot();
+      await training.close();
+      return { held, losses, saved: [...saved.tensors.keys()] };
+    };
+    const [shared, copied] = [await run("shared"), await run("copied")];
+    expect(copied.held).toEqual([]);
+    expect(shared.held).toContain("base/model.layers.1.mlp.down_proj.weight");
+    expect(shared.held).not.toContain("base/lm_head.weight");
+    expect(shared.saved).toEqual(copied.saved);
+    shared.losses.forEach((loss, i) => {
+      expect(Math.abs(loss - copied.losses[i])).toBeLessThan(1e-5);
+    });
+  });
+
+  test("packed texts have the loss of padded ones, whatever stands beside them", async () => {
+    const { model, checkpoint } = await llama();
+    const texts = [7, 4, 9, 5, 3].map((length, text) => Array.from({ length }, (_, i) => (text * 11 + i * 3 + 1) % 64));
+    const { labels, ...padded } = padTokens(texts, { padId: 0 });
+    const packed = packTokens(texts, { padId: 0, length: 16 });
+    expect(packed.input_ids.shape).toEqual([2, 16]);
+    const lossOf = async (
+      batch: Readonly<Record<string, Tensor>>,
+      more: Pick<TrainAdapterOptions, "gradientCheckpointing"> = {},
+    ) => {
+      const training = await trainAdapter({
+        runtime,
+        model,
+        checkpoint,
+        adapter: { method: lora, options: { rank: 2 } },
+        batches: [batch, batch, batch],
+        learningRate: 1e-2,
+        ...more,
+      });
+      const losses: number[] = [];
+      for await (const { loss } of training) losses.push(loss);
+      await training.close();
+      return losses;
+    };
+    const expected = await lossOf({ ...padded, labels });
+    for (const gradientCheckpointing of [false, true]) {
+      const together = await lossOf({ ...packed }, { gradientCheckpointing });
+      together.forEach((loss, i) => {
+        expect(Math.abs(loss - expected[i])).toBeLessThan(1e-5);
+      });
+    }
+    const { segment_ids: _, ...unseparated } = packed;
+    expect(Math.abs((await lossOf(unseparated))[0] - expected[0])).toBeGreaterThan(1e-3);
   });
 
   test("stops when evaluations no longer improve, and keeps the best values", async () => {

@@ -39,7 +39,7 @@ export async function importOnnx(model: OnnxModel, options: ImportOptions = {}):
   const graph = hoistInitializers(lifted, await readSmallConstants(lifted));
   const small = await readSmallConstants(graph);
   const given = new Set(graph.initializers.keys());
-  const settings = settingsOf(graph);
+  const settings = settingsOf(graph, small);
   const parameters = new Map<string, GraphValue>();
   const constants = new Map<string, Tensor>();
   for (const [name, each] of graph.initializers) {

@@ -1,6 +1,6 @@
-import { type DType, elementCount } from "@loomweight/tensor";
+import { type DType, elementCount, type Tensor, toFloat64 } from "@loomweight/tensor";
 import { mostRead } from "../infer.ts";
-import type { Initializer, OnnxGraph } from "../model.ts";
+import type { Initializer, OnnxGraph, OnnxNode } from "../model.ts";
 import { subgraphsOf, usedBy } from "../rewrite.ts";
 
 /** Whether an initializer is a weight: floats that are operands, and large tensors of any dtype. */
@@ -24,15 +24,28 @@ const settingInputs: Readonly<Record<string, readonly number[]>> = {
   MelWeightMatrix: [0, 1, 2, 3, 4],
 };
 
-/** Initializers that are used as settings only. */
-export function settingsOf(graph: OnnxGraph): Set<string> {
+/** Initializers that are used as settings only; `small` holds the values of those that are read. */
+export function settingsOf(graph: OnnxGraph, small: ReadonlyMap<Initializer, Tensor> = new Map()): Set<string> {
   const settings = new Set<string>();
   const operands = new Set<string>(graph.outputs.map((each) => each.name));
   for (const node of graph.nodes) {
-    const places = node.domain === "" && Object.hasOwn(settingInputs, node.op) ? settingInputs[node.op] : [];
+    const places = settingPlaces(node, graph, small);
     for (const [index, name] of node.inputs.entries()) (places.includes(index) ? settings : operands).add(name);
     if (subgraphsOf(node).length > 0) for (const name of usedBy(node)) operands.add(name);
   }
   for (const name of operands) settings.delete(name);
   return settings;
+}
+
+function settingPlaces(
+  node: OnnxNode,
+  { initializers }: OnnxGraph,
+  small: ReadonlyMap<Initializer, Tensor>,
+): readonly number[] {
+  if (node.domain !== "") return [];
+  if (node.op !== "Pow") return Object.hasOwn(settingInputs, node.op) ? settingInputs[node.op] : [];
+  // A square is a square; other powers may be learned.
+  const exponent = initializers.get(node.inputs[1]);
+  const value = exponent === undefined ? undefined : small.get(exponent);
+  return value !== undefined && elementCount(value.shape) === 1 && toFloat64(value)[0] === 2 ? [1] : [];
 }

@@ -2,7 +2,6 @@ import { type DType, LoomweightError, type Tensor, unknownName } from "@loomweig
 import { assemble } from "../assemble.ts";
 import { encodeOnnx } from "../codec/write-onnx.ts";
 import { input } from "../inputs.ts";
-import type { LazyTensor } from "../value.ts";
 import { checkFeeds, checkType, fromWire, ownWireTensor, wireTensor } from "./feeds.ts";
 import { outputPrefix, planProgram } from "./plan.ts";
 import type { HostQuestion, HostResponse, HostSettings, WireTensor } from "./protocol.ts";
@@ -79,11 +78,17 @@ export async function createRuntimeOver(channel: HostChannel, settings: RuntimeS
   const runtime: Runtime = {
     providers: settings.providers,
     async state(tensors) {
-      const read = await readAll(tensors);
-      const types = new Map(
-        Object.entries(read).map(([name, { dtype, shape }]) => [name, { dtype, shape: [...shape] }]),
-      );
-      const { wire, transfer } = sendable(read);
+      const types = new Map<string, StateTensor>();
+      const wire: Record<string, WireTensor> = {};
+      const transfer: ArrayBuffer[] = [];
+      for (const [name, given] of Object.entries(tensors)) {
+        // One after the other: of those that are read here only the copy that is sent stays in memory.
+        const tensor = "read" in given ? await given.read() : given;
+        types.set(name, { dtype: tensor.dtype, shape: [...tensor.shape] });
+        const one = sendable({ [name]: tensor });
+        wire[name] = one.wire[name];
+        transfer.push(...one.transfer);
+      }
       const { value } = await ask({ kind: "state", tensors: wire }, "RUN_FAILED", transfer);
       return stateOver(value as number, types);
     },
@@ -170,12 +175,6 @@ async function identityModels(): Promise<Record<string, Uint8Array>> {
 /** A closed runtime has closed its programs. */
 function ignoreClosed(cause: unknown): void {
   if (!(cause instanceof LoomweightError && cause.code === "RUNTIME_CLOSED")) throw cause;
-}
-
-async function readAll(tensors: Readonly<Record<string, Tensor | LazyTensor>>): Promise<Record<string, Tensor>> {
-  const read: Record<string, Tensor> = {};
-  for (const [name, tensor] of Object.entries(tensors)) read[name] = "read" in tensor ? await tensor.read() : tensor;
-  return read;
 }
 
 /** The caller's tensors stay the caller's: what is sent is a copy, handed over. */

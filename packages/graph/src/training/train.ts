@@ -119,7 +119,7 @@ export async function train(options: TrainOptions): Promise<Training> {
   const { design, initial, saved } = await prepareState(options, learningRate(1));
   let progress: SavedProgress = { step: 0, batches: 0, seed, optimizer: optimizer.name };
   if (options.resume !== undefined) {
-    const wanted = new Map(saved.map((name) => [name, initial[name]]));
+    const wanted = new Map(saved.map((name) => [name, initial[name] as Tensor])); // only frozen ones are lazy
     const resumed = await unpackTraining(options.resume, wanted, { seed, optimizer: optimizer.name });
     Object.assign(initial, resumed.tensors);
     progress = resumed.progress;

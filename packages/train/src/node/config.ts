@@ -33,7 +33,7 @@ const dataSpecs = {
   train: text(undefined, "a .jsonl or .txt file, or a folder of images by class"),
   evaluation: text("", "the same for evaluations"),
   length: integer(256, "most tokens of a row; longer texts are cut", { min: 2 }),
-  packing: boolean(false, "join texts to rows of `length` without padding"),
+  packing: boolean(false, "put several texts into a row of `length`; none sees another"),
   completionOnly: boolean(true, "prompts and the turns of others do not count in the loss"),
 };
 const trainingSpecs = {

@@ -16,6 +16,8 @@ export interface TextDataOptions {
   readonly length: number;
   readonly packing: boolean;
   readonly completionOnly: boolean;
+  /** Whether each text is to have a label, which is what is learned. */
+  readonly labelled?: boolean;
   /** Class names in order, for data with labels. */
   readonly classes?: readonly string[];
 }
@@ -24,7 +26,10 @@ const mostBytes = 2 ** 31 - 1;
 
 /** Examples of a .jsonl file ({text}, {prompt, completion}, {messages}, {text, label}) or of a .txt file, one text a line. Throws `INVALID_DATA` with the line. */
 export async function readExamples(path: string, options: TextDataOptions): Promise<readonly Example[]> {
-  const bytes = await readFile(path);
+  const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== "EISDIR") throw cause;
+    throw invalidData(path, 0, "a .jsonl or .txt file", "a folder");
+  });
   if (bytes.length > mostBytes) throw invalidData(path, 0, "a file below 2 GB", `${bytes.length} bytes`);
   const lines = bytes.toString("utf8").split(/\r?\n/);
   const examples: Example[] = [];
@@ -43,9 +48,12 @@ type Where = (expected: string, found: string) => LoomweightError;
 
 function exampleOf(record: Readonly<Record<string, unknown>>, options: TextDataOptions & { where: Where }): Example {
   const { tokenizer, completionOnly, where } = options;
+  if (options.labelled === true && typeof record.text !== "string") {
+    throw where('{"text", "label"}', JSON.stringify(record).slice(0, 120));
+  }
   const { text, prompt, completion, messages, label } = record;
-  if (Array.isArray(messages)) return chatExample(messages, options);
-  if (typeof prompt === "string" && typeof completion === "string") {
+  if (options.labelled !== true && Array.isArray(messages)) return chatExample(messages, options);
+  if (options.labelled !== true && typeof prompt === "string" && typeof completion === "string") {
     const before = tokenizer.encode(prompt);
     const after = withEnd(tokenizer.encode(completion, false), tokenizer.endId);
     return {
@@ -59,7 +67,8 @@ function exampleOf(record: Readonly<Record<string, unknown>>, options: TextDataO
       JSON.stringify(record).slice(0, 120),
     );
   }
-  if (label === undefined) return { tokens: withEnd(tokenizer.encode(text), tokenizer.endId) };
+  if (options.labelled !== true) return { tokens: withEnd(tokenizer.encode(text), tokenizer.endId) };
+  if (label === undefined) throw where('{"text", "label"}', JSON.stringify(record).slice(0, 120));
   return { tokens: tokenizer.encode(text), label: labelOf(label, options) };
 }
 
@@ -107,23 +116,24 @@ function labelOf(label: unknown, { classes, where }: TextDataOptions & { where: 
 /** All examples as rows of one length: inputs, and labels [rows, length] or, for classes, [rows]. */
 export function textRows(
   examples: readonly Example[],
-  { tokenizer, length, packing }: TextDataOptions,
+  { tokenizer, length, packing, labelled = false }: TextDataOptions,
 ): Record<string, Tensor> {
   const cut = examples.map(({ tokens }) => tokens.slice(0, length));
-  const classes = examples.every(({ label }) => label !== undefined);
-  if (packing && !classes) {
+  if (packing && !labelled) {
     // −100 marks what does not count: the labels are packed like the tokens.
     const streams = [
       examples.map(({ tokens }) => tokens),
       examples.map(({ tokens, counts }) => tokens.map((token, i) => (counts?.[i] === false ? ignoredLabel : token))),
     ];
-    const [ids, labels] = streams.map((texts) => packTokens(texts, { length, padId: tokenizer.padId, mode: "stream" }));
+    const [ids, labels] = streams.map((texts) => packTokens(texts, { length, padId: tokenizer.padId }));
     const masked = Array.from(ids.labels.data, (label, i) =>
       label === BigInt(ignoredLabel) ? label : labels.input_ids.data[i],
     );
     return {
       input_ids: ids.input_ids,
       attention_mask: ids.attention_mask,
+      position_ids: ids.position_ids,
+      segment_ids: ids.segment_ids,
       labels: fromData("int64", BigInt64Array.from(masked), ids.labels.shape),
     };
   }
@@ -131,7 +141,7 @@ export function textRows(
   // One length for all rows: a graph is compiled for each shape.
   const padded = padTokens(cut, { padId: tokenizer.padId, length: Math.min(length, Math.ceil(longest / 8) * 8) });
   const rows: Record<string, Tensor> = { input_ids: padded.input_ids, attention_mask: padded.attention_mask };
-  if (classes) {
+  if (labelled) {
     rows.labels = fromData(
       "int64",
       BigInt64Array.from(examples, ({ label }) => BigInt(label as number)),

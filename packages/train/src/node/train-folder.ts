@@ -1,14 +1,12 @@
-import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { mkdir, rename, stat, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { type AnyAdapter, isBlockSpec, openAnyAdapter } from "@loomweight/adapters/attach";
 import type { Checkpoint } from "@loomweight/checkpoint";
-import { folderFileSet, openCheckpoint, openModel } from "@loomweight/checkpoint/node";
-import { batches, batchesPerEpoch, type Dataset, imageBatch, sampleCount } from "@loomweight/data";
-import { decodeImage, openImageFolder } from "@loomweight/data/node";
-import type { OnnxModel } from "@loomweight/graph";
-import { createRuntime, openOnnxFile, saveTraining } from "@loomweight/graph/node";
+import { folderFileSet, openCheckpoint } from "@loomweight/checkpoint/node";
+import { batches, batchesPerEpoch, type Dataset, sampleCount } from "@loomweight/data";
+import { createRuntime, saveTraining } from "@loomweight/graph/node";
 import type { Optimizer, StepMetrics } from "@loomweight/graph/training";
-import { buildModel, detectTask, familyOf, type Task } from "@loomweight/models";
+import type { Task } from "@loomweight/models";
 import {
   adafactor,
   adamw,
@@ -19,13 +17,12 @@ import {
   sgd,
   warmup,
 } from "@loomweight/optim";
-import { fromData, LoomweightError } from "@loomweight/tensor";
-import type { Objective } from "../objectives.ts";
+import { LoomweightError } from "@loomweight/tensor";
 import { type AdapterTraining, trainAdapter } from "../train-adapter.ts";
 import type { TrainConfig } from "./config.ts";
 import { startFromData } from "./data-start.ts";
-import { readExamples, textRows } from "./text-data.ts";
-import { openTrainTokenizer } from "./tokenizer.ts";
+import { type Base, openBase } from "./open-base.ts";
+import { openData } from "./open-data.ts";
 
 export interface TrainFolderOptions {
   /** Relative paths of the configuration are found from here; default the working folder. */
@@ -65,7 +62,7 @@ const taskTypes: Readonly<Partial<Record<Task, string>>> = {
 
 /**
  * Trains an adapter as a configuration says, and writes a folder that PEFT loads. With evaluations the values of the best
- * one are written. Throws what reading, `attach` and `train` throw, and `OUTPUT_EXISTS`.
+ * one are written. Stopped by its signal it writes where it stands. Throws what reading, `attach` and `train` throw, and `OUTPUT_EXISTS`.
  */
 export async function trainAdapterFolder(
   config: TrainConfig,
@@ -104,7 +101,7 @@ export async function trainAdapterFolder(
             objective: base.objective,
             batches: () => batches(data.train, { batchSize: chosen.batchSize, shuffle: chosen.seed }),
           });
-    if ("warnings" in begun) data.warnings.push(...begun.warnings);
+
     const training = await trainAdapter({
       runtime,
       model: base.model,
@@ -146,16 +143,21 @@ export async function trainAdapterFolder(
       await replaceFile(join(out, "adapter_config.json"), files.config);
     };
     let last: StepMetrics | undefined;
-    for await (const metrics of training) {
-      last = metrics;
-      options.onStep?.(metrics, steps);
-      if (chosen.saveEvery > 0 && metrics.step % chosen.saveEvery === 0) {
-        await saveTraining(state, training.training);
-        await write();
+    const save = async () => {
+      await saveTraining(state, training.training);
+      await write();
+    };
+    try {
+      for await (const metrics of training) {
+        last = metrics;
+        options.onStep?.(metrics, steps);
+        if (chosen.saveEvery > 0 && metrics.step % chosen.saveEvery === 0) await save();
       }
+    } catch (cause) {
+      if (options.signal?.aborted === true) await save(); // stopped between two steps: nothing is lost
+      throw cause;
     }
-    await saveTraining(state, training.training);
-    await write();
+    await save();
     const evaluation = data.evaluation === undefined ? undefined : (last?.evaluation ?? (await training.evaluate()));
     return {
       out,
@@ -168,163 +170,16 @@ export async function trainAdapterFolder(
       modules:
         attachment.adapters.reduce((sum, { modules }) => sum + modules.size, 0) +
         attachment.blocks.reduce((sum, { sites }) => sum + sites.length, 0),
-      warnings: [...data.warnings, ...attachment.warnings],
+      warnings: [...("warnings" in begun ? begun.warnings : []), ...attachment.warnings],
     };
   } finally {
     for (const each of closing) await each.close();
   }
 }
 
-interface Base {
-  readonly model: OnnxModel;
-  readonly checkpoint: Checkpoint | undefined;
-  readonly config: Readonly<Record<string, unknown>>;
-  readonly folder: string;
-  readonly task: Task;
-  readonly objective: Objective;
-  /** What the base's names lack before their module paths in the model that PEFT loads. */
-  readonly prefix: string;
-  close(): Promise<void>;
-}
-
-async function openBase(path: string, { task }: TrainConfig): Promise<Base> {
-  if (path.endsWith(".onnx")) {
-    const file = await openOnnxFile(path);
-    const chosen = (task ?? "text-generation") as Task;
-    const folder = basename(dirname(path)) === "onnx" ? dirname(dirname(path)) : dirname(path);
-    const config = await readConfigBeside(folder);
-    const objective = objectiveOf(chosen);
-    return {
-      model: file.model,
-      checkpoint: undefined,
-      config,
-      folder,
-      task: chosen,
-      objective,
-      prefix: "",
-      close: () => file.close(),
-    };
-  }
-  const base = await openModel(path);
-  try {
-    const chosen = (task ?? detectTask(base)) as Task;
-    const { model } = await buildModel(base, chosen, { fuse: "none" });
-    const { basePrefix } = familyOf(base);
-    const bare = basePrefix !== "" && ![...base.checkpoint.tensors.keys()].some((name) => name.startsWith(basePrefix));
-    return {
-      model,
-      checkpoint: base.checkpoint,
-      config: base.config ?? {},
-      folder: path,
-      task: chosen,
-      objective: objectiveOf(chosen),
-      prefix: bare && chosen !== "feature-extraction" ? basePrefix : "",
-      close: () => base.close(),
-    };
-  } catch (error) {
-    await base.close();
-    throw error;
-  }
-}
-
-function objectiveOf(task: Task): Objective {
-  if (task === "text-generation") return "next-token";
-  if (task === "text-classification" || task === "image-classification") return "classes";
-  throw new LoomweightError({
-    code: "UNSUPPORTED_TASK",
-    problem: `the command does not know data for ${task}`,
-    option: "task",
-    expected: "text-generation, text-classification or image-classification",
-    fix: "Call trainAdapter with batches of your own.",
-  });
-}
-
-async function readConfigBeside(folder: string): Promise<Readonly<Record<string, unknown>>> {
-  const text = await readFile(join(folder, "config.json"), "utf8").catch(() => "{}");
-  try {
-    return JSON.parse(text) as Record<string, unknown>;
-  } catch {
-    return {};
-  }
-}
-
 async function openStart(config: TrainConfig, base: Base, path: (name: string) => string): Promise<AnyAdapter> {
   if ("from" in config.adapter) return openAnyAdapter(await folderFileSet(path(config.adapter.from)));
   return { ...config.adapter, taskType: taskTypes[base.task] };
-}
-
-async function openData(
-  config: TrainConfig,
-  base: Base,
-  path: (name: string) => string,
-): Promise<{ train: Dataset; evaluation: Dataset | undefined; warnings: string[] }> {
-  const { data } = config;
-  const read = base.task === "image-classification" ? await imageReader(base) : await textReader(config, base, path);
-  const evaluation = data.evaluation === "" ? undefined : await read(path(data.evaluation));
-  return { train: await read(path(data.train)), evaluation, warnings: [] };
-}
-
-async function textReader(config: TrainConfig, base: Base, path: (name: string) => string) {
-  const tokenizer = await openTrainTokenizer(config.tokenizer === undefined ? base.folder : path(config.tokenizer));
-  const classes = base.task === "text-classification" ? classNames(base.config) : undefined;
-  const options = { ...config.data, tokenizer, classes };
-  return async (file: string): Promise<Dataset> => {
-    const examples = await readExamples(file, options);
-    const unlabelled = examples.findIndex(({ label }) => label === undefined);
-    if (base.task === "text-classification" && unlabelled >= 0) {
-      throw new LoomweightError({
-        code: "INVALID_DATA",
-        problem: `example ${unlabelled + 1} has no label`,
-        file,
-        expected: '{"text", "label"}',
-      });
-    }
-    return textRows(examples, options);
-  };
-}
-
-/** Images at the size and scale of preprocessor_config.json. */
-async function imageReader(base: Base) {
-  const text = await readFile(join(base.folder, "preprocessor_config.json"), "utf8").catch(() => "{}");
-  const facts = JSON.parse(text) as { size?: unknown; image_mean?: number[]; image_std?: number[] };
-  const shape = base.model.graph.inputs.find(({ name }) => name === "pixel_values")?.shape ?? [];
-  const size = facts.size as { height?: number; width?: number; shortest_edge?: number } | number | undefined;
-  const side = typeof size === "number" ? size : (size?.shortest_edge ?? Number(base.config.image_size ?? 224));
-  const height = typeof shape[2] === "number" ? shape[2] : ((size as { height?: number })?.height ?? side);
-  const width = typeof shape[3] === "number" ? shape[3] : ((size as { width?: number })?.width ?? side);
-  const channels = shape[1] === 1 || base.config.num_channels === 1 ? 1 : 3;
-  const names = classNames(base.config);
-  return async (folder: string): Promise<Dataset> => {
-    const { classes, images } = await openImageFolder(folder);
-    const ids = classes.map((name, index) => (names === undefined ? index : names.indexOf(name)));
-    const unknown = classes.find((_, index) => ids[index] < 0);
-    if (unknown !== undefined) {
-      throw new LoomweightError({
-        code: "INVALID_DATA",
-        problem: `the folder "${unknown}" is no class of the model`,
-        file: folder,
-        expected: names?.slice(0, 10).join(", "),
-      });
-    }
-    const decoded = [];
-    for (const image of images) decoded.push(await decodeImage(image.path, { width, height, channels }));
-    return {
-      pixel_values: imageBatch(decoded, { mean: facts.image_mean, deviation: facts.image_std }),
-      labels: fromData(
-        "int64",
-        BigInt64Array.from(images, ({ label }) => BigInt(ids[label])),
-        [images.length],
-      ),
-    };
-  };
-}
-
-/** Names of the classes in order, as `id2label` has them. */
-function classNames(config: Readonly<Record<string, unknown>>): readonly string[] | undefined {
-  const names = config.id2label;
-  if (typeof names !== "object" || names === null) return undefined;
-  const entries = Object.entries(names).sort(([a], [b]) => Number(a) - Number(b));
-  return entries.map(([, name]) => String(name));
 }
 
 function optimizerOf({ optimizer, weightDecay }: TrainConfig["training"]): Optimizer {
