@@ -105,11 +105,11 @@ test("the examples of the README run as they are printed", async () => {
         ),
       );
     const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
-    const [first, second, third] = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) =>
+    const [first, second, third, fourth] = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) =>
       match[1]
         .replace(/import \{([^}]*)\} from "([^"]*)";/g, 'const {$1} = packages["$2"];')
         .replaceAll('"qwen2-0.5b', `"${root}/qwen2-0.5b`)
-        .replace('"my-lora"]', `"${root}/my-lora"]`),
+        .replaceAll('"my-lora', `"${root}/my-lora`),
     );
     const AsyncFunction = (async () => undefined).constructor as new (
       ...parts: string[]
@@ -125,6 +125,11 @@ test("the examples of the README run as they are printed", async () => {
       log: (...line: unknown[]) => lines.push(...line),
     });
     expect(lines).toEqual(["4 tensors changed"]);
+    await new AsyncFunction("packages", "console", fourth)(packages, {
+      log: (...line: unknown[]) => lines.push(...line),
+    });
+    expect(lines).toEqual(["4 tensors changed", "base"]);
+    expect(readFileSync(join(root, "my-lora-kohya", "pytorch_lora_weights.safetensors")).length).toBeGreaterThan(100);
     const run = new AsyncFunction("packages", "baseFiles", "adapterFiles", "config", `${second}; return weight;`);
     expect(await run(packages, given("qwen2-0.5b"), given("my-lora"), smallConfig)).toMatchObject({
       dtype: "float32",
