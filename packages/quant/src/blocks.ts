@@ -20,8 +20,8 @@ export interface BlockQuantized {
   readonly packed: Tensor<"uint8">;
   /** [N, blocks], float32 (float16 for float16 weights). */
   readonly scales: Tensor<"float32"> | Tensor<"float16">;
-  /** uint8 packed [N, ⌈blocks · bits / 8⌉], unused slots 2^(bits − 1); or unrounded float32 [N, blocks]. */
-  readonly zeroPoints?: Tensor<"uint8"> | Tensor<"float32">;
+  /** uint8 packed [N, ⌈blocks · bits / 8⌉], unused slots 2^(bits − 1); or unrounded floats [N, blocks]. */
+  readonly zeroPoints?: Tensor<"uint8"> | Tensor<"float32"> | Tensor<"float16">;
 }
 
 /**

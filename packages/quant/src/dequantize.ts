@@ -42,7 +42,10 @@ export function dequantizeColumnsInto(
 
 function zeroPoints({ zeroPoints: given, bits }: BlockQuantized, blocks: number): (n: number, block: number) => number {
   if (given === undefined) return () => 2 ** (bits - 1);
-  if (given.dtype === "float32") return (n, block) => given.data[n * blocks + block];
+  if (given.dtype !== "uint8") {
+    const values = float32Values(given);
+    return (n, block) => values[n * blocks + block];
+  }
   const bytes = given.data as Uint8Array;
   const width = given.shape[1];
   return (n, block) => codeAt(bytes, n * width, block, bits);

@@ -1,6 +1,14 @@
+export { type AwqOptions, type AwqQuantized, quantizeAwq } from "./algorithms/awq.ts";
+export { type GptqOptions, quantizeGptq } from "./algorithms/gptq.ts";
+export { createHessianSum, type HessianSum } from "./algorithms/hessian.ts";
+export { type HqqOptions, quantizeHqq } from "./algorithms/hqq.ts";
+export { quantizeKQuant } from "./algorithms/k-quant.ts";
+export { quantizeRtn } from "./algorithms/rtn.ts";
+export { type WeightAlgorithm, weightAlgorithms } from "./algorithms/weight-coder.ts";
 export { type BlockQuantized, quantizeBlocks } from "./blocks.ts";
 export { type Bnb4Options, dequantizeBnb4, quantizeBnb4 } from "./bnb4.ts";
 export { type Bnb4Quantized, type Bnb4Type, bnb4Levels } from "./bnb4-levels.ts";
+export { type CollectHessiansOptions, collectHessians } from "./calibration/collect-hessians.ts";
 export { dequantizeBlocks } from "./dequantize.ts";
 export { toFloat16Clamped } from "./float16.ts";
 export {

@@ -1,5 +1,6 @@
 import { int, type LazyTensor, type OnnxNode } from "@loomweight/graph";
-import type { Tensor } from "@loomweight/tensor";
+import { type Tensor, toFloat32 } from "@loomweight/tensor";
+import type { WeightCoder } from "../algorithms/weight-coder.ts";
 import { type BlockQuantized, fitsCoder, quantizeBlocks, quantizeStream, quantizeWithCoder } from "../blocks.ts";
 import { dequantizeColumnsInto } from "../dequantize.ts";
 import type { BlockBits } from "../options.ts";
@@ -16,6 +17,8 @@ export interface MatMulNBitsOptions {
   readonly symmetric: boolean;
   /** 0 leaves the attribute out. */
   readonly accuracyLevel: number;
+  /** Codes weights in place of the kernels. */
+  readonly coder?: WeightCoder;
 }
 
 /**
@@ -34,11 +37,24 @@ export function rewriteMatMulNBits(
   const { bits, blockSize, accuracyLevel } = options;
   const [K, N] = matrix.data.shape;
   const name = node.name === "" ? "" : `${node.name}_Q${bits}`;
+  const { tensors, inputScales: scales } = addBlockTensors(context, matrix.name, matrix.data, options);
+  const scaled = scales === undefined ? undefined : context.edit.fresh(`${node.outputs[0]}_scaled_input`);
+  const before =
+    scales === undefined || scaled === undefined
+      ? []
+      : [
+          makeOnnxNode({
+            op: "Mul",
+            name: name && `${name}_scale`,
+            inputs: [node.inputs[0], scales],
+            outputs: [scaled],
+          }),
+        ];
   const quantized = {
     op: "MatMulNBits",
     domain: "com.microsoft",
     name,
-    inputs: [node.inputs[0], ...addBlockTensors(context, matrix.name, matrix.data, options)],
+    inputs: [scaled ?? node.inputs[0], ...tensors],
     attributes: {
       K: int(K),
       N: int(N),
@@ -47,7 +63,7 @@ export function rewriteMatMulNBits(
       block_size: int(blockSize),
     },
   };
-  if (missing === 0) return [makeOnnxNode({ ...quantized, outputs: node.outputs })];
+  if (missing === 0) return [...before, makeOnnxNode({ ...quantized, outputs: node.outputs })];
   const output = context.edit.fresh(`${node.outputs[0]}_pre_reshape`);
   const axes = context.edit.fresh(`${node.outputs[0]}_axes`);
   context.edit.initializers.set(axes, lazyInitializer(axes, int64Range(missing)));
@@ -57,7 +73,7 @@ export function rewriteMatMulNBits(
     inputs: [output, axes],
     outputs: node.outputs,
   };
-  return [makeOnnxNode({ ...quantized, outputs: [output] }), makeOnnxNode(unsqueeze)];
+  return [...before, makeOnnxNode({ ...quantized, outputs: [output] }), makeOnnxNode(unsqueeze)];
 }
 
 /** Leading axes of 1 that the product loses when the weight's are squeezed; undefined where that is not known. */
@@ -78,22 +94,25 @@ export function addBlockTensors(
   context: RewriteContext,
   name: string,
   weight: LazyTensor,
-  { bits, blockSize, symmetric }: MatMulNBitsOptions,
-): readonly string[] {
+  { bits, blockSize, symmetric, coder }: MatMulNBitsOptions,
+): { readonly tensors: readonly string[]; readonly inputScales?: string } {
   const [K, N] = weight.shape;
   const blocks = Math.ceil(K / blockSize);
-  return addParts(context, {
+  const zeroPoints = coder?.zeroPoints ?? (symmetric ? "none" : "packed");
+  const names = addParts(context, {
     name,
     weight,
-    form: `q${bits} block ${blockSize}`,
+    form: `${coder === undefined ? "" : `${coder.algorithm} `}q${bits} block ${blockSize}`,
     specs: {
       [`Q${bits}`]: { dtype: "uint8", shape: [N, blocks, packedLength(blockSize, bits)] },
       scales: { dtype: weight.dtype, shape: [N, blocks] },
-      ...(!symmetric && { zero_points: { dtype: "uint8", shape: [N, packedLength(blocks, bits)] } }),
+      ...(zeroPoints === "packed" && { zero_points: { dtype: "uint8", shape: [N, packedLength(blocks, bits)] } }),
+      ...(zeroPoints === "float" && { zero_points: { dtype: weight.dtype, shape: [N, blocks] } }),
+      ...(coder?.scalesInputs && { input_scales: { dtype: weight.dtype, shape: [K] } }),
     },
     computeStream(measured) {
       const source = weightCodes(weight);
-      if (source === undefined || !fitsCoder(K, blockSize)) return undefined;
+      if (coder !== undefined || source === undefined || !fitsCoder(K, blockSize)) return undefined;
       const scales = weight.dtype === "float16" ? "float16" : "float32";
       const options = { K, N, bits, blockSize, symmetric, dtype: source.dtype, scales, name, measured } as const;
       const order = source.order === "columns" ? "columns" : "rows";
@@ -103,20 +122,28 @@ export function addBlockTensors(
       }));
     },
     compute(tensor) {
-      if (fitsCoder(K, blockSize)) {
+      if (coder === undefined && fitsCoder(K, blockSize)) {
         const measured = context.onTensor !== undefined;
         const coded = quantizeWithCoder(tensor, { bits, blockSize, symmetric, name, measured });
         const { sqnr, largestError } = coded;
         return { tensors: tensorsOf(coded.quantized), measure: () => ({ sqnr, largestError }) };
       }
-      const quantized = quantizeBlocks(tensor, { bits, blockSize, symmetric }, name);
+      const { quantized, inputScales } = coder?.code(tensor, name) ?? {
+        quantized: quantizeBlocks(tensor, { bits, blockSize, symmetric }, name),
+      };
+      const factors = inputScales && toFloat32(inputScales);
       return {
-        tensors: tensorsOf(quantized),
+        tensors: { ...tensorsOf(quantized), ...(inputScales && { input_scales: inputScales }) },
         measure: () =>
-          measureColumns(tensor, (out, first, count) => dequantizeColumnsInto(out, quantized, first, count)),
+          measureColumns(tensor, (out, first, count) => {
+            dequantizeColumnsInto(out, quantized, first, count);
+            if (factors !== undefined) for (let i = 0; i < count * K; i++) out[i] *= factors[i % K];
+          }),
       };
     },
   });
+  if (!coder?.scalesInputs) return { tensors: names };
+  return { tensors: names.slice(0, -1), inputScales: names[names.length - 1] };
 }
 
 function tensorsOf({ bits, packed, scales, zeroPoints }: BlockQuantized): Readonly<Record<string, Tensor>> {

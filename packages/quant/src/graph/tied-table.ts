@@ -36,8 +36,8 @@ function isTransposed(weight: LazyTensor, table: LazyTensor): boolean {
 
 /**
  * Gather(table, ids) as GatherBlockQuantized over the codes of the MatMulNBits that `product` becomes, so that they are stored
- * once: Reshape [rows, blocks, bytes] → [rows, width · bits / 8]. undefined where rows are no whole blocks, or the bits none
- * that the operator takes.
+ * once: Reshape [rows, blocks, bytes] → [rows, width · bits / 8]. undefined where rows are no whole blocks, or the bits or
+ * zero points none that the operator takes, or where the product scales its inputs.
  */
 export function rewriteTiedGather(
   context: RewriteContext,
@@ -45,12 +45,13 @@ export function rewriteTiedGather(
   product: OnnxNode,
   options: MatMulNBitsOptions,
 ): readonly OnnxNode[] | undefined {
-  const { bits, blockSize } = options;
+  const { bits, blockSize, coder } = options;
+  if (coder?.scalesInputs || coder?.zeroPoints === "float") return undefined;
   const matrix = weightMatrix(context.model.graph, product.inputs[1]);
   if (matrix === undefined || (bits !== 4 && bits !== 8)) return undefined;
   const [width, rows] = matrix.data.shape;
   if (width % blockSize !== 0) return undefined;
-  const [codes, ...others] = addBlockTensors(context, matrix.name, matrix.data, options);
+  const [codes, ...others] = addBlockTensors(context, matrix.name, matrix.data, options).tensors;
   const shape = context.edit.fresh(`${codes}_shape`);
   context.edit.initializers.set(shape, lazyInitializer(shape, rowsOfBytes(rows, (width * bits) / 8)));
   const table = context.edit.fresh(`${codes}_rows`);

@@ -1,4 +1,6 @@
 import type { OnnxModel, OnnxNode } from "@loomweight/graph";
+import type { Tensor } from "@loomweight/tensor";
+import { type WeightAlgorithm, type WeightCoder, weightCoder } from "../algorithms/weight-coder.ts";
 import { type BlockBits, type BlockOptions, checkBlockOptions, invalid } from "../options.ts";
 import type { OnTensor } from "../report.ts";
 import type { RewriteContext } from "./context.ts";
@@ -36,6 +38,13 @@ export interface WeightOnlyOptions extends BlockOptions, Selection {
   readonly rules?: readonly BlockRule[];
   /** A choice of products for 8 bits; "matMulNBits" only. Default none. */
   readonly mixed?: MixedPreset;
+  /**
+   * How weights become codes: onnxruntime's own rule ("default"), "rtn", "k-quant", "hqq", or "awq" and "gptq",
+   * which need `hessians`. Products of 8 bits under "hqq" take the default. "matMulNBits" only.
+   */
+  readonly algorithm?: WeightAlgorithm;
+  /** For "gptq" and "awq": what `collectHessians` gave, by the names of weights. */
+  readonly hessians?: ReadonlyMap<string, Tensor>;
   readonly onTensor?: OnTensor;
 }
 
@@ -75,7 +84,7 @@ export function quantizeWeightOnly(model: OnnxModel, options: WeightOnlyOptions 
     if (node.op !== "Gather" || !embeddings || !products || format !== "matMulNBits") return undefined;
     const head = tiedProduct(model.graph, node);
     const how = head !== undefined && selected(head.name, ...head.inputs) ? ofNode(head) : undefined;
-    return head && how && rewriteTiedGather(context, node, head, how);
+    return head && how && rewriteTiedGather(context, node, head, withCoder(how));
   };
   for (const node of model.graph.nodes) {
     const wanted = node.domain === "" && selected(node.name, ...node.inputs);
@@ -98,6 +107,8 @@ interface Settings {
   readonly embeddings: boolean | "tied";
   readonly products: boolean;
   readonly embeddingAxis: number;
+  readonly algorithm: WeightAlgorithm;
+  readonly hessians?: ReadonlyMap<string, Tensor>;
 }
 
 function checkOptions(options: WeightOnlyOptions): Settings {
@@ -123,7 +134,22 @@ function checkOptions(options: WeightOnlyOptions): Settings {
   if (embeddings === true && blocks.bits !== 4)
     throw invalid(`${where}.embeddings`, embeddings, "false unless bits is 4");
   if (!Number.isInteger(embeddingAxis)) throw invalid(`${where}.embeddingAxis`, embeddingAxis, "a whole number");
-  return { ...blocks, accuracyLevel, format, channelWise, embeddings, products, embeddingAxis };
+  const { algorithm = "default", hessians } = options;
+  if (format === "qdq" && algorithm !== "default") {
+    throw invalid(`${where}.algorithm`, algorithm, "default with format qdq");
+  }
+  weightCoder({ ...blocks, algorithm, hessians }, where);
+  return {
+    ...blocks,
+    accuracyLevel,
+    format,
+    channelWise,
+    embeddings,
+    products,
+    embeddingAxis,
+    algorithm,
+    ...(hessians && { hessians }),
+  };
 }
 
 function rewriteNode(context: RewriteContext, node: OnnxNode, settings: Settings): readonly OnnxNode[] | undefined {
@@ -131,5 +157,11 @@ function rewriteNode(context: RewriteContext, node: OnnxNode, settings: Settings
     return rewriteGather(context, node, { ...settings, quantizeAxis: settings.embeddingAxis });
   }
   if (node.op !== "MatMul" || !settings.products) return undefined;
-  return settings.format === "qdq" ? rewriteQdq(context, node, settings) : rewriteMatMulNBits(context, node, settings);
+  if (settings.format === "qdq") return rewriteQdq(context, node, settings);
+  return rewriteMatMulNBits(context, node, withCoder(settings));
+}
+
+function withCoder(settings: Settings): Settings & { readonly coder?: WeightCoder } {
+  const algorithm = settings.algorithm === "hqq" && settings.bits === 8 ? "default" : settings.algorithm;
+  return { ...settings, coder: weightCoder({ ...settings, algorithm }, "quantizeWeightOnly") };
 }
