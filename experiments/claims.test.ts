@@ -7,6 +7,7 @@ import { run as eva, short as shortEva } from "./eva/experiment.ts";
 import { run as hydra, short as shortHydra } from "./hydra/experiment.ts";
 import { short as shortVit } from "./shared/adapted-vit.ts";
 import { type Results, readResults } from "./shared/report.ts";
+import { short as shortSearch, run as tangleNas } from "./tanglenas/experiment.ts";
 import { short as shortGates, run as tauGate } from "./taugate/experiment.ts";
 import { short as shortTasks, run as vlAdapter } from "./vl-adapter/experiment.ts";
 
@@ -35,6 +36,10 @@ test("Hydra: better than the parallel branch alone, at the same budget", async (
 
 test("EVA: a lower loss after few steps, and ranks where the variance is", async () => {
   expectClaims(await eva([2], shortEva));
+}, 120_000);
+
+test("TangleNAS: a better network than uniform training finds, in the same number of steps", async () => {
+  expectClaims(await tangleNas([1], shortSearch, ["DARTS", "SPOS, best of 12"]));
 }, 120_000);
 
 test("TauGate: 512 numbers move a network towards a mode", async () => {

@@ -31,6 +31,11 @@ const figures: Readonly<Record<string, (results: Results) => string>> = {
     bars(results.rows, { title: results.title, measure: "value", unit: "", from: 0.48 }),
   eva: (results) => bars(results.rows, { title: results.title, measure: "loss at 10", unit: "" }),
   hydra: (results) => bars(results.rows, { title: results.title }),
+  tanglenas: ({ rows, title }) =>
+    bars(
+      rows.map((row) => ({ ...row, trained: 0 })), // all train the same largest network
+      { title },
+    ),
   taugate: (results) => bars(results.rows, { title: results.title, from: 40 }),
   "vl-adapter": (results) => bars(results.rows, { title: results.title }),
 };

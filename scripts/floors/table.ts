@@ -48,6 +48,7 @@ export const floors: readonly Floor[] = [
   },
   { folder: "train", floor: 8, group: "methods", holds: "training adapters: data, losses, checkpoints, PEFT out" },
   { folder: "rl", floor: 8, group: "methods", holds: "policy gradients with several rewards" },
+  { folder: "nas", floor: 8, group: "methods", holds: "architecture search on entangled weights" },
   { folder: "shift", floor: 8, group: "methods", holds: "learning under distribution shift" },
   {
     folder: "onnx-export",

@@ -18,12 +18,14 @@ export interface Target {
 
 /** Everything that `pnpm gen` writes, each to be made on its own: one that cannot be made does not stop the others. */
 export async function generatedTargets(): Promise<(() => Target)[]> {
-  const [merge, adapters, optim, shift, rl, families] = await Promise.all([
+  const [merge, adapters, optim, shift, rl, nas, samplers, families] = await Promise.all([
     readMethods("merge"),
     readMethods("adapters"),
     readMethods("optim"),
     readMethods("shift"),
     readMethods("rl"),
+    readMethods("nas"),
+    readMethods("nas", "samplers"),
     readMethods("models", "families"),
   ]);
   return [
@@ -32,7 +34,7 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
     () => marked("docs/architecture.md", { floors: floorTable() }),
     () => marked("README.md", { packages: packageTable() }),
     () => marked("packages/merge/README.md", { methods: mergeTable(merge) }),
-    () => indexTarget("merge", merge),
+    () => indexTarget("merge", { methods: merge }),
     () =>
       listTarget(merge, {
         path: "packages/merge/src/method-list.ts",
@@ -46,7 +48,7 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
     ...adapters.map(
       (entry) => () => marked(`packages/adapters/src/methods/${entry.file}.md`, { example: adapterExample(entry) }),
     ),
-    () => indexTarget("adapters", adapters),
+    () => indexTarget("adapters", { methods: adapters }),
     () =>
       listTarget(
         adapters.filter(({ scope }) => scope !== "block"),
@@ -72,7 +74,7 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
         },
       ),
     () => marked("packages/optim/README.md", { methods: methodTable(optim) }),
-    () => indexTarget("optim", optim),
+    () => indexTarget("optim", { methods: optim }),
     () =>
       listTarget(optim, {
         path: "packages/optim/src/optimizer-list.ts",
@@ -83,9 +85,9 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
         says: "Every optimizer of this package, by name.",
       }),
     () => marked("packages/shift/README.md", { methods: methodTable(shift) }),
-    () => indexTarget("shift", shift),
+    () => indexTarget("shift", { methods: shift }),
     () => marked("packages/rl/README.md", { methods: methodTable(rl) }),
-    () => indexTarget("rl", rl),
+    () => indexTarget("rl", { methods: rl }),
     () =>
       listTarget(rl, {
         path: "packages/rl/src/weighting-list.ts",
@@ -95,6 +97,8 @@ export async function generatedTargets(): Promise<(() => Target)[]> {
         typeFrom: "./define.ts",
         says: "Every weighting of rewards, by name.",
       }),
+    () => marked("packages/nas/README.md", { methods: methodTable(nas), samplers: methodTable(samplers, "samplers") }),
+    () => indexTarget("nas", { methods: nas, samplers }),
     () =>
       listTarget(families, {
         path: "packages/models/src/families.ts",
@@ -115,12 +119,15 @@ function marked(path: string, regions: Readonly<Record<string, string>>): Target
   return { path, content };
 }
 
-/** The re-exports of every method in a package's index, between the fences `methods`. */
-function indexTarget(folder: string, entries: readonly MethodEntry[]): Target {
+/** The re-exports of every method in a package's index, between fences named after the folders they are in. */
+function indexTarget(folder: string, within: Readonly<Record<string, readonly MethodEntry[]>>): Target {
   const path = `packages/${folder}/src/index.ts`;
-  const lines = entries.map(({ exported, file }) => `export { ${exported} } from "./methods/${file}.ts";`);
-  const content = readFileSync(join(root, path), "utf8");
-  return { path, content: replaceMarked(content, "methods", lines.join("\n"), { kind: "typescript", file: path }) };
+  let content = readFileSync(join(root, path), "utf8");
+  for (const [region, entries] of Object.entries(within)) {
+    const lines = entries.map(({ exported, file }) => `export { ${exported} } from "./${region}/${file}.ts";`);
+    content = replaceMarked(content, region, lines.join("\n"), { kind: "typescript", file: path });
+  }
+  return { path, content };
 }
 
 /** A file that lists every definition of a folder: the only place where all of them are imported. */
@@ -175,18 +182,18 @@ function mergeTable(entries: readonly MethodEntry[]): string {
   return markdownTable(["method", "what it does", "options (default)", "source"], rows);
 }
 
-function methodTable(entries: readonly MethodEntry[]): string {
+function methodTable(entries: readonly MethodEntry[], within = "methods"): string {
   const rows = entries.map((entry) => [
-    methodLink(entry),
+    methodLink(entry, within),
     entry.summary,
     optionList(entry.options),
     linkedSource(entry.source),
   ]);
-  return markdownTable(["method", "what it does", "options (default)", "source"], rows);
+  return markdownTable([within.replace(/s$/, ""), "what it does", "options (default)", "source"], rows);
 }
 
-function methodLink({ name, file, page }: MethodEntry): string {
-  return page ? `[\`${name}\`](src/methods/${file}.md)` : `[\`${name}\`](src/methods/${file}.ts)`;
+function methodLink({ name, file, page }: MethodEntry, within = "methods"): string {
+  return `[\`${name}\`](src/${within}/${file}.${page ? "md" : "ts"})`;
 }
 
 /** `int8Mask` → `int8_mask`, as recipes spell options. */

@@ -41,6 +41,9 @@ if (library.adamw().name !== "adamw") throw new Error("no adamw");`,
   rl: `
 const volume = library.hypervolume([[0.6, 0.3], [0.4, 0.5]], [0, 0]);
 if (Math.abs(volume - 0.26) > 1e-12) throw new Error("wrong hypervolume: " + volume);`,
+  nas: `
+const space = library.defineSpace(library.linearSpace("fc", { inputs: 2, outputs: library.choice("width", [1, 3]) }));
+if (library.countParameters(space, { width: 1 }) !== 3) throw new Error("wrong size");`,
   shift: `
 if (library.lame.name !== "lame") throw new Error("no lame");`,
   quant: `

@@ -12,6 +12,7 @@ export {
   tolerances,
 } from "./compare.ts";
 export { full, type NestedNumbers, scalar, tensor } from "./create.ts";
+export { dirichlet } from "./dirichlet.ts";
 export * from "./dtype.ts";
 export * from "./errors.ts";
 export { type FormatOptions, format } from "./format.ts";

@@ -21,6 +21,7 @@ test("the public names are these: a change of the interface shows here", () => {
       "concatenate",
       "contiguousData",
       "createRandom",
+      "dirichlet",
       "dtypeFacts",
       "elementCount",
       "equal",

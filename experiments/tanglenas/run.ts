@@ -1,0 +1,7 @@
+// The claims of TangleNAS on small digits: three seeds, results in results.json.
+//
+//   node --conditions=@loomweight/source --import tsx experiments/tanglenas/run.ts
+import { publish } from "../shared/report.ts";
+import { run, whole } from "./experiment.ts";
+
+publish(await run([1, 2, 3], whole), import.meta.url);
