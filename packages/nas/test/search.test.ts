@@ -99,10 +99,10 @@ async function run(given: SearchTask, options: Parameters<typeof search>[2] = qu
 
 describe("a search", () => {
   test("learns what the data needs: the large kernel, and the loss falls", async () => {
-    const running = await search(tanglenas, task({ weightOptimizer: adam(), learningRate: 0.03 }), {
+    const running = await search(tanglenas, task({ weightOptimizer: adam(), learningRate: 0.06 }), {
       epochs: 4,
-      stepsPerEpoch: 25,
-      architectureRate: 0.03,
+      stepsPerEpoch: 15,
+      architectureRate: 0.05,
     });
     const losses: number[] = [];
     for await (const { loss } of running) losses.push(loss);
