@@ -8,7 +8,7 @@ export {
 } from "./files.ts";
 export { createRuntime, type NodeRuntimeOptions } from "./runtime.ts";
 export { saveTraining } from "./save-training.ts";
-export { type SharedModel, serveWriting } from "./serve-writing.ts";
+export { type SharedModel, type SharedModels, serveWriting } from "./serve-writing.ts";
 export {
   onnxruntimeVersion,
   openSession,

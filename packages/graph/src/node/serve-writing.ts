@@ -16,11 +16,14 @@ export interface SharedModel {
   drain?(): unknown;
 }
 
-/**
- * The whole of a writer's thread (see `createWriterPool`): `start` is given the pool's task and finds the models by the
- * keys under which they are written.
- */
-export async function serveWriting(start: (task: unknown) => Promise<(key: string) => SharedModel>): Promise<void> {
+/** Models by the keys under which they are written, and what ends their use. */
+export interface SharedModels {
+  find(key: string): SharedModel;
+  close(): Promise<void>;
+}
+
+/** The whole of a writer's thread (see `createWriterPool`): `start` is given the pool's task. */
+export async function serveWriting(start: (task: unknown) => Promise<SharedModels>): Promise<void> {
   const port = parentPort;
   if (port === null) return;
   const reply = (message: WriterReply) => port.postMessage(message);
@@ -40,15 +43,16 @@ export async function serveWriting(start: (task: unknown) => Promise<(key: strin
   };
   const handles: FileHandle[] = [];
   const closeAll = () => Promise.all(handles.splice(0).map((each) => each.close()));
+  let models: SharedModels | undefined;
   try {
-    const find = await start(workerData);
+    models = await start(workerData);
     let shared: SharedModel | undefined;
     let units: readonly WriteUnit[] = [];
     let name = "";
     for (let request = await next(); request.kind !== "end"; request = await next()) {
       if (request.kind === "open") {
         await closeAll();
-        shared = find(request.key);
+        shared = models.find(request.key);
         const files = await layoutOnnx(shared.model, shared.options);
         if (digestOf(files) !== request.digest) throw differs(request.key);
         units = unitsOf(files);
@@ -65,6 +69,7 @@ export async function serveWriting(start: (task: unknown) => Promise<(key: strin
     reply({ kind: "failed", failure: errorToWire(error) });
   } finally {
     await closeAll();
+    await models?.close();
     port.close(); // with no port to listen on the thread ends by itself
   }
 }

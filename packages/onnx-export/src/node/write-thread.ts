@@ -7,15 +7,22 @@ import { exportedModel, quantizedModel, type WriteTask, withPlainWeights } from 
 void serveWriting(async (told) => {
   const task = told as WriteTask;
   if (task.kind === "export") {
-    const { graphs } = await planExport(await openModel(task.path), task.options);
+    const folder = await openModel(task.path);
+    const { graphs } = await planExport(folder, task.options);
     const byFile = new Map(graphs.map((each) => [each.file, each]));
-    return (key) => {
-      const graph = byFile.get(key);
-      if (graph === undefined) throw new Error(`no graph for the file ${key}`);
-      return exportedModel(graph, task.layout);
+    return {
+      find(key) {
+        const graph = byFile.get(key);
+        if (graph === undefined) throw new Error(`no graph for the file ${key}`);
+        return exportedModel(graph, task.layout);
+      },
+      close: folder.close,
     };
   }
-  const { model: given } = await openOnnxFile(task.path);
+  const { model: given, close } = await openOnnxFile(task.path);
   const model = await withPlainWeights(given, task.dtype);
-  return (key) => quantizedModel(model, task.dtype, task.options, { ...task.layout, fileName: key });
+  return {
+    find: (key) => quantizedModel(model, task.dtype, task.options, { ...task.layout, fileName: key }),
+    close,
+  };
 });
