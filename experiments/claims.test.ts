@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { run as adapterTune } from "./adaptertune/experiment.ts";
 import { run as adaptFormer } from "./adaptformer/experiment.ts";
+import { run as dora, short as shortDora } from "./dora/experiment.ts";
 import { run as rewardWeighting, short as shortBandit } from "./dynamic-reward-weighting/experiment.ts";
 import { run as eva, short as shortEva } from "./eva/experiment.ts";
 import { run as hydra, short as shortHydra } from "./hydra/experiment.ts";
@@ -32,6 +33,10 @@ test("Dynamic reward weighting: one-sided weights recover", async () => {
 
 test("Hydra: better than the parallel branch alone, at the same budget", async () => {
   expectClaims(await hydra([1], shortHydra, [3e-3]));
+}, 120_000);
+
+test("DoRA: rank 1 with magnitudes beats rank 4 without; the stable form in bfloat16; the factored norm", async () => {
+  expectClaims(await dora([1], shortDora));
 }, 120_000);
 
 test("EVA: a lower loss after few steps, and ranks where the variance is", async () => {

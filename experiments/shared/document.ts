@@ -29,6 +29,7 @@ const figures: Readonly<Record<string, (results: Results) => string>> = {
   },
   "dynamic-reward-weighting": (results) =>
     bars(results.rows, { title: results.title, measure: "value", unit: "", from: 0.48 }),
+  dora: (results) => bars(results.rows, { title: results.title, measure: "MiB", unit: "MiB" }),
   eva: (results) => bars(results.rows, { title: results.title, measure: "loss at 10", unit: "" }),
   hydra: (results) => bars(results.rows, { title: results.title }),
   tanglenas: ({ rows, title }) =>

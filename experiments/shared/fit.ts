@@ -19,9 +19,13 @@ export interface FitOptions {
   readonly trainable?: (name: string) => boolean;
   readonly epochs: number;
   readonly batchSize?: number;
-  /** Adam's, falling to zero along a cosine. */
+  /** Adam's, falling to zero along a cosine unless `schedule` is constant. */
   readonly rate: number;
   readonly seed: number;
+  /** Default "cosine". */
+  readonly schedule?: "constant" | "cosine";
+  /** Sees the loss of every step. */
+  readonly onStep?: (loss: number) => void;
   /** Added to the cross-entropy: a penalty. */
   readonly penalty?: (weights: Readonly<Record<string, Value>>, image: Value) => Value;
 }
@@ -39,12 +43,15 @@ export async function fit(options: FitOptions): Promise<{ weights: Weights; loss
       return options.penalty === undefined ? loss : add(loss, options.penalty(weights, image));
     },
     optimizer: adam(),
-    learningRate: cosineSchedule({ rate, steps: each * epochs }),
+    learningRate: options.schedule === "constant" ? rate : cosineSchedule({ rate, steps: each * epochs }),
     batches: (skip) => batches(data, { batchSize, epochs, shuffle: seed, rest: "drop", skip }),
     seed,
   });
   const last: number[] = [];
-  for await (const { step, loss } of training) if (step > each * (epochs - 1)) last.push(loss);
+  for await (const { step, loss } of training) {
+    options.onStep?.(loss);
+    if (step > each * (epochs - 1)) last.push(loss);
+  }
   const weights = { ...options.weights, ...(await training.parameters()) };
   await training.close();
   return { weights, loss: last.reduce((sum, loss) => sum + loss, 0) / last.length };

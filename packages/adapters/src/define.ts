@@ -28,6 +28,8 @@ export interface LayerInGraph extends LayerValues {
   readonly bias?: Value;
   /** The weight as it is stored. */
   readonly storedWeight: Value;
+  /** What the layer itself reads, where dropout shows the method less of it. */
+  readonly input?: Value;
   /** The layer's output without adapter: x · weightᵀ + bias, the convolution, or the rows that x names. */
   forward(x: Value): Value;
   /**

@@ -117,7 +117,7 @@ export type { Ia3Options } from "./methods/ia3.ts";
 export type { LohaOptions } from "./methods/loha.ts";
 export type { LokrOptions } from "./methods/lokr.ts";
 export type { LoraOptions } from "./methods/lora.ts";
-export type { MissOptions } from "./methods/miss.ts";
+export { type MissOptions, missToLora } from "./methods/miss.ts";
 export type { OftOptions } from "./methods/oft.ts";
 export type { OsfOptions } from "./methods/osf.ts";
 export type { PeanutOptions } from "./methods/peanut.ts";

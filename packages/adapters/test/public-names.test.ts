@@ -44,6 +44,7 @@ test("the public names are these", () => {
     "layerOf",
     "loraGa",
     "lowRankScale",
+    "missToLora",
     "newAdapterFiles",
     "openAdapter",
     "openFolded",

@@ -122,6 +122,7 @@ export function layerInGraph(
   };
   return {
     ...layer,
+    input: raw,
     get weight() {
       return state.weight();
     },

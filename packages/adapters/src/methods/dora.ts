@@ -68,10 +68,11 @@ export const dora = defineAdapter({
     const norm = options.detachNorm ? stopGradient(exact) : exact;
     const gain = div(reshape(magnitude, [layer.out, 1]), norm);
     const own = layer.operation(x, layer.storedWeight);
-    const update = mul(lowRankForward(layer, { A, B }, x, options), scale);
-    // (gain − 1) · own + gain · update: near gain = 1 the plain product would cancel.
-    const shape = layer.perOutput(reshape(gain, [layer.out]));
-    return add(layer.forward(x), add(mul(sub(shape, 1), own), mul(shape, update)));
+    // The small factor carries scale and gain: the update needs no pass of its own over the outputs.
+    const update = lowRankForward(layer, { A, B: mul(B, mul(gain, scale)) }, x, options);
+    // (gain − 1) · own + update: near gain = 1 the plain product would cancel.
+    const beyond = layer.perOutput(reshape(sub(gain, 1), [layer.out]));
+    return add(layer.forward(x), add(mul(beyond, own), update));
   },
   sums: (layer, { A, B }, options) => ({
     squares: squaresOf(addLowRank(layer.base, { A, B }, lowRankScale(options))),
