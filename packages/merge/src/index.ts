@@ -67,8 +67,9 @@ export {
   weightedSum,
 } from "./lazy/lazy-tensor.ts";
 export { gram, streamRows, sumsAbs, valuesOf } from "./lazy/reduce.ts";
-export { type MagnitudeCut, selectLargest } from "./lazy/select.ts";
+export { selectLargest } from "./lazy/select.ts";
 export { type StoreOptions, storeTensor } from "./lazy/store.ts";
+export type { MagnitudeCut } from "./magnitude-cut.ts";
 export { type MergeModels, type MergeOptions, merge, tensorSource } from "./merge.ts";
 export { type FolderMerge, type FolderMergeOptions, planFolders } from "./merge-folders.ts";
 export type { MergeTensorOptions, TensorSink } from "./merge-tensor.ts";

@@ -2,8 +2,9 @@ import { createRandom } from "@loomweight/kernels";
 import { LoomweightError } from "@loomweight/tensor";
 import { elementwise, type LazyTensor, scale, subtract } from "./lazy/lazy-tensor.ts";
 import { sumAbs } from "./lazy/reduce.ts";
-import { type MagnitudeCut, nextUp, selectLargest } from "./lazy/select.ts";
+import { nextUp, selectLargest } from "./lazy/select.ts";
 import { type BlockConsumer, streamTiles } from "./lazy/stream.ts";
+import type { MagnitudeCut } from "./magnitude-cut.ts";
 
 /**
  * Keeps the ⌊density · n⌋ entries of largest magnitude, the others become 0; ties go to the lower flat index.

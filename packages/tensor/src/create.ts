@@ -16,13 +16,25 @@ export type NestedNumbers =
 /**
  * A tensor from numbers. The shape is that of the nested arrays, or `shape`, row-major; each value is rounded once to
  * `dtype` (default float32); whole numbers saturate. Throws `RAGGED_ARRAY` when rows differ in length, `SHAPE_MISMATCH`
- * when the values do not fill `shape`.
+ * when the values do not fill `shape`, `INVALID_SHAPE` when it is no array.
  */
 export function tensor<D extends DType = "float32">(
   values: NestedNumbers,
   shape?: readonly number[],
   dtype?: D,
 ): Tensor<D> {
+  if (shape !== undefined && !Array.isArray(shape)) {
+    throw new LoomweightError({
+      code: "INVALID_SHAPE",
+      problem: "tensor: the second argument is the shape",
+      expected: "an array of sizes, or undefined for that of the nested arrays",
+      found: typeof shape === "string" ? JSON.stringify(shape) : typeof shape,
+      fix:
+        typeof shape === "string"
+          ? `Give the dtype third: tensor(values, undefined, ${JSON.stringify(shape)}).`
+          : undefined,
+    });
+  }
   const type = (dtype ?? "float32") as D;
   const found = shapeOf(values);
   const count = elementCount(found);

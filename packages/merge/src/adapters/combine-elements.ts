@@ -1,5 +1,5 @@
 import type { Random } from "@loomweight/kernels";
-import { selectNth } from "./select-nth.ts";
+import { cutLargest } from "../magnitude-cut.ts";
 
 export type MajoritySign = "total" | "frequency";
 
@@ -11,13 +11,10 @@ export function pruneByMagnitude(values: Float64Array, density: number): void {
     values.fill(0);
     return;
   }
-  const threshold = selectNth(values.map(Math.abs), values.length - keep);
-  let ties = keep;
-  for (const value of values) if (Math.abs(value) > threshold) ties--;
+  const { threshold, lastIndex } = cutLargest(values.map(Math.abs), keep);
   for (let i = 0; i < values.length; i++) {
     const magnitude = Math.abs(values[i]);
-    if (magnitude > threshold || (magnitude === threshold && ties-- > 0)) continue;
-    values[i] = 0;
+    if (magnitude < threshold || (magnitude === threshold && i > lastIndex)) values[i] = 0;
   }
 }
 

@@ -2,10 +2,10 @@ import { matMul } from "@loomweight/graph";
 import { createRandom } from "@loomweight/kernels";
 import { fromFloat64, normal, type Tensor, tensor, toFloat64 } from "@loomweight/tensor";
 import { expect, test } from "vitest";
+import { selectNth } from "../magnitude-cut.ts";
 import { pruneByMagnitude } from "./combine-elements.ts";
 import { combinations, combineLowRank } from "./combine-low-rank.ts";
 import type { LowRankUpdate } from "./low-rank-sum.ts";
-import { selectNth } from "./select-nth.ts";
 import { truncateDelta, truncateLowRank } from "./truncate-low-rank.ts";
 
 const matrix = (rows: number[][]) => tensor(rows, undefined, "float64");

@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { testKernels, values } from "../../test/support.ts";
+import type { MagnitudeCut } from "../magnitude-cut.ts";
 import { tensorSource } from "../merge.ts";
 import { createEngine, type EngineOptions } from "./engine.ts";
 import { fromSource, type LazyTensor } from "./lazy-tensor.ts";
-import { type MagnitudeCut, selectByCounting, selectLargest } from "./select.ts";
+import { selectByCounting, selectLargest } from "./select.ts";
 
 function lazy(numbers: readonly number[], sizes: Partial<EngineOptions> = {}): LazyTensor {
   const engine = createEngine({ kernels: testKernels(), ...sizes });

@@ -1,16 +1,8 @@
 import { LoomweightError } from "@loomweight/tensor";
+import { cutLargest, type MagnitudeCut } from "../magnitude-cut.ts";
 import { type LazyTensor, sourcesOf } from "./lazy-tensor.ts";
 import { groupsOf, valuesOf } from "./reduce.ts";
 import { type ElementRange, streamTiles } from "./stream.ts";
-
-/**
- * Where a tensor's magnitudes are cut: entries above `threshold` are kept, and of those equal to it the ones up to
- * flat index `lastIndex`. So exactly k entries are kept, ties broken by the lower index.
- */
-export interface MagnitudeCut {
-  readonly threshold: number;
-  readonly lastIndex: number;
-}
 
 /** Most words of a bracket that is counted. */
 const bracketLimit = 1 << 17;
@@ -27,8 +19,8 @@ const entriesPerWord = 3;
 const gatherLimit = 1 << 20;
 const sampleBlocks = 32;
 const sampleBlockSize = 512;
-/** Tensors up to this size are sorted whole. */
-const sortLimit = 65536;
+/** Tensors up to this size are held whole. */
+const wholeLimit = 65536;
 /** Most cuts that one pass looks for: each takes a bracket's counts. */
 const mostTogether = 4;
 
@@ -47,7 +39,7 @@ interface Request {
  */
 export async function selectLargest(tensor: LazyTensor, keep: number): Promise<MagnitudeCut> {
   if (keep >= tensor.size) return { threshold: 0, lastIndex: tensor.size - 1 };
-  if (tensor.size <= sortLimit) return selectBySorting(tensor, keep);
+  if (tensor.size <= wholeLimit) return selectInMemory(tensor, keep);
   return tensor.engine.gather(selectTogether, { tensor, keep });
 }
 
@@ -62,19 +54,13 @@ async function selectTogether(requests: readonly Request[]): Promise<MagnitudeCu
   return cuts;
 }
 
-async function selectBySorting(tensor: LazyTensor, keep: number): Promise<MagnitudeCut> {
+async function selectInMemory(tensor: LazyTensor, keep: number): Promise<MagnitudeCut> {
   const magnitudes = (await valuesOf(tensor)).map(Math.abs);
   refuseNonFinite(
     tensor,
     magnitudes.findIndex((value) => !Number.isFinite(value)),
   );
-  const sorted = magnitudes.slice().sort(); // ascending
-  const threshold = sorted[sorted.length - keep];
-  let left = keep;
-  for (let i = sorted.length - 1; sorted[i] > threshold; i--) left--;
-  let lastIndex = -1;
-  while (left > 0) if (magnitudes[++lastIndex] === threshold) left--;
-  return { threshold, lastIndex };
+  return cutLargest(magnitudes, keep);
 }
 
 /**

@@ -1,3 +1,22 @@
+/**
+ * Where magnitudes are cut: entries above `threshold` are kept, and of those equal to it the ones up to flat index
+ * `lastIndex`. So exactly k entries are kept, ties broken by the lower index.
+ */
+export interface MagnitudeCut {
+  readonly threshold: number;
+  readonly lastIndex: number;
+}
+
+/** The cut that keeps the `keep` largest of magnitudes in memory (1 <= keep <= length), all of them finite. */
+export function cutLargest(magnitudes: Float64Array, keep: number): MagnitudeCut {
+  const threshold = selectNth(magnitudes.slice(), magnitudes.length - keep);
+  let left = keep;
+  for (const magnitude of magnitudes) if (magnitude > threshold) left--;
+  let lastIndex = -1;
+  while (left > 0) if (magnitudes[++lastIndex] === threshold) left--;
+  return { threshold, lastIndex };
+}
+
 /** The value at `index` of the ascending order; reorders `values`. Quickselect with the median of three as pivot. */
 export function selectNth(values: Float64Array, index: number): number {
   let low = 0;
