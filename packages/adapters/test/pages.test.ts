@@ -1,65 +1,16 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import * as checkpointPackage from "@loomweight/checkpoint";
+import type { Checkpoint } from "@loomweight/checkpoint";
 import { openModel } from "@loomweight/checkpoint/node";
 import { fixtureArea } from "@loomweight/fixtures";
 import { evaluateTrace, importOnnx, instantiate, type OnnxModel } from "@loomweight/graph";
-import { contiguousData, fromData, isFloat, type Tensor, toFloat64 } from "@loomweight/tensor";
+import { contiguousData, fromData, type Tensor, toFloat64 } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
 import * as attachPackage from "../src/attach/index.ts";
 import * as main from "../src/index.ts";
-import * as node from "../src/node/index.ts";
-import { testRandom } from "./contract.ts";
 import { memoryCheckpoint } from "./memory.ts";
+import { runExample } from "./page-example.ts";
 import { smallDecoder, smallDecoderConfig, smallDecoderWeights, smallIds } from "./small-decoder.ts";
-
-// The example on each method's page, run as it is printed. What is trained is moved by test numbers first, so that an
-// adapter that did nothing would not pass.
-
-const AsyncFunction = (async () => undefined).constructor as new (
-  ...parts: string[]
-) => (...values: unknown[]) => Promise<Record<string, unknown>>;
-
-async function runExample(name: string, given: Readonly<Record<string, unknown>>, returned: readonly string[]) {
-  const page = readFileSync(new URL(`../src/methods/${name}.md`, import.meta.url), "utf8");
-  const [, code] = /<!-- example:begin -->\s*```ts\n([\s\S]*?)```/.exec(page) ?? [];
-  expect(code).toBeDefined();
-  const packages: Record<string, unknown> = {
-    "@loomweight/adapters": main,
-    "@loomweight/adapters/attach": attachPackage,
-    "@loomweight/adapters/node": node,
-    "@loomweight/checkpoint": checkpointPackage,
-  };
-  const imported = code
-    .replace(
-      /import \{([^}]*)\} from "@loomweight\/adapters\/methods\/[^"]*";/g,
-      'const {$1} = packages["@loomweight/adapters"];',
-    )
-    .replace(/import \{([^}]*)\} from "([^"]*)";/g, 'const {$1} = packages["$2"];')
-    // The numbers that training would have given.
-    .replace(/^(const attachment = .*)$/m, "$1\nconst parameters = moved(attachment);");
-  const run = new AsyncFunction("packages", "moved", ...Object.keys(given), `${imported}; return { ${returned} };`);
-  return run(packages, moved, ...Object.values(given));
-}
-
-/** First values with test numbers added. */
-function moved({ parameters }: attachPackage.Attachment): Record<string, Tensor> {
-  return Object.fromEntries(
-    Object.entries(parameters).map(([name, tensor]) => {
-      if (!isFloat(tensor.dtype)) return [name, tensor];
-      const by = testRandom().uniform(name, tensor.shape, -0.1, 0.1).data;
-      const own = toFloat64(tensor);
-      return [
-        name,
-        fromData(
-          "float32",
-          Float32Array.from(by, (value, i) => value + own[i]),
-          tensor.shape,
-        ),
-      ];
-    }),
-  );
-}
 
 /** The model's output, its adapter included where one is given. */
 async function outputOf(model: OnnxModel, feeds: Readonly<Record<string, Tensor>> = {}): Promise<Float64Array> {
@@ -90,7 +41,7 @@ describe("the example on a page", () => {
         attachment: attachPackage.Attachment;
         parameters: Record<string, Tensor>;
       };
-      const folded = made.folded as checkpointPackage.Checkpoint;
+      const folded = made.folded as Checkpoint;
       const read = new Map<string, Tensor>();
       for (const key of weights.keys()) read.set(key, await folded.read(key));
       const [before, attached, after] = [
@@ -131,7 +82,7 @@ describe("the example on a page", () => {
     const made = await runExample("frod", { checkpoint: base.checkpoint, modelConfig: base.config, folder }, [
       "folded",
     ]);
-    const folded = made.folded as checkpointPackage.Checkpoint;
+    const folded = made.folded as Checkpoint;
     const changed: string[] = [];
     for (const key of base.checkpoint.tensors.keys()) {
       const [before, after] = [await base.checkpoint.read(key), await folded.read(key)];
