@@ -13,7 +13,7 @@ export { matrixSign } from "./matrix-sign.ts";
 export { pinv } from "./pinv.ts";
 export { type Polar, polar } from "./polar.ts";
 export { type Procrustes, type ProcrustesOptions, procrustes } from "./procrustes.ts";
-export { type Qr, qr } from "./qr.ts";
+export { type Lq, lq, type Qr, qr } from "./qr.ts";
 export {
   type MatrixProducts,
   type RandomizedSvd,

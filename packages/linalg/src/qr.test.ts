@@ -1,9 +1,9 @@
-import { expectClose, tensor, toFloat64 } from "@loomweight/tensor";
+import { expectClose, tensor, toFloat64, transpose } from "@loomweight/tensor";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { eye, gap, plain, size, times, turned } from "../test/arithmetic.ts";
 import { anyKind, anySize, matrixOf } from "../test/matrices.ts";
-import { qr } from "./qr.ts";
+import { lq, qr } from "./qr.ts";
 
 test("worked example: 3-4-5", () => {
   const { q, r } = qr(
@@ -66,4 +66,20 @@ test("q r is the matrix, q is orthonormal, r is upper triangular with a diagonal
 test("a negative number is -1 times its magnitude", () => {
   const { q, r } = qr(tensor([[-2]]));
   expect([...q.data, ...r.data]).toEqual([-1, 2]);
+});
+
+test("lq is the qr of the transpose", () => {
+  fc.assert(
+    fc.property(anyKind, anySize, anySize, fc.nat(1000), (kind, m, n, seed) => {
+      const a = matrixOf(kind, m, n, seed);
+      const { l, q } = lq(a);
+      const { q: other, r } = qr(transpose(a, [1, 0]));
+      expect([l.shape, q.shape]).toEqual([
+        [m, Math.min(m, n)],
+        [Math.min(m, n), n],
+      ]);
+      expect(toFloat64(l)).toEqual(toFloat64(transpose(r, [1, 0])));
+      expect(toFloat64(q)).toEqual(toFloat64(transpose(other, [1, 0])));
+    }),
+  );
 });

@@ -15,6 +15,7 @@ test("the public names are these: a change of the interface shows here", () => {
       "linearAssignment",
       "logdet",
       "logm",
+      "lq",
       "lstsq",
       "matrixSign",
       "newtonInverseRoot",

@@ -157,7 +157,10 @@ export function powerOfTwo(x: number): number {
 export function scaled(matrix: Dense): { matrix: Dense; scale: number } {
   const largest = maxAbs(matrix.values);
   const scale = largest === 0 ? 1 : powerOfTwo(largest);
-  return { matrix: scale === 1 ? matrix : { ...matrix, values: matrix.values.map((x) => x / scale) }, scale };
+  if (scale === 1) return { matrix, scale };
+  const values = new Float64Array(matrix.values.length);
+  for (let i = 0; i < values.length; i++) values[i] = matrix.values[i] / scale;
+  return { matrix: { ...matrix, values }, scale };
 }
 
 export function transposed({ rows, columns, values }: Dense): Dense {

@@ -14,13 +14,18 @@ export interface ThinQr {
  * (r stays as it is).
  */
 export function thinQr(a: Dense, want: "none" | "thin" | "complete" = "thin"): ThinQr {
-  const { rows: m, columns: n } = a;
+  return qrOfColumns(transposed(a), want);
+}
+
+/** The same of a matrix that is given by its columns: a^T, row-major. */
+export function qrOfColumns(at: Dense, want: "none" | "thin" | "complete" = "thin"): ThinQr {
+  const { rows: n, columns: m } = at;
   const k = Math.min(m, n);
   const rows = want === "complete" ? m : k;
   const room = m * n + k * m + rows * m + 4 * blockSize * (m + n + blockSize);
   return withWorkspace("qr", room, (kernels) => {
     const c = unset(kernels, n * m); // a^T: columns are rows here
-    c.set(transposed(a).values);
+    c.set(at.values);
     const vectors = unset(kernels, k * m).fill(0);
     const taus = new Float64Array(k);
     for (let start = 0; start < k; start += blockSize) {

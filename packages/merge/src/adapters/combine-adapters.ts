@@ -157,8 +157,9 @@ async function readPart(adapter: Adapter, path: string): Promise<Part> {
   }
   const read = async (info: TensorInfo, shape: readonly number[]): Promise<Tensor> => {
     const values = toFloat64(await adapter.checkpoint.read(info.name));
-    const bad = values.findIndex((value) => !Number.isFinite(value));
-    if (bad < 0) return fromFloat64(values, shape);
+    let bad = 0;
+    while (bad < values.length && Number.isFinite(values[bad])) bad++;
+    if (bad === values.length) return fromFloat64(values, shape);
     throw new LoomweightError({
       code: "NON_FINITE",
       problem: "the adapter holds a value that is not a finite number",

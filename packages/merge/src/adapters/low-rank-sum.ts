@@ -1,4 +1,4 @@
-import { fromFloat64, LoomweightError, type Tensor, toFloat64 } from "@loomweight/tensor";
+import { contiguousData, fromFloat64, LoomweightError, type Tensor, toFloat64 } from "@loomweight/tensor";
 
 /** A low-rank update: scaling · B A. */
 export interface LowRankUpdate {
@@ -21,8 +21,8 @@ export function lowRankSum(updates: readonly LowRankUpdate[], weights: ArrayLike
   let at = 0;
   for (const [index, update] of updates.entries()) {
     const own = update.a.shape[0];
-    a.set(toFloat64(update.a), at * columns);
-    const values = toFloat64(update.b);
+    a.set(valuesOf(update.a), at * columns);
+    const values = valuesOf(update.b);
     const factor = weights[index] * update.scaling;
     for (let row = 0; row < rows; row++) {
       for (let k = 0; k < own; k++) b[row * rank + at + k] = factor * values[row * own + k];
@@ -30,6 +30,11 @@ export function lowRankSum(updates: readonly LowRankUpdate[], weights: ArrayLike
     at += own;
   }
   return { a: fromFloat64(a, [rank, columns]), b: fromFloat64(b, [rows, rank]), scaling: 1 };
+}
+
+/** The values to read, in place where they are float64 already. */
+function valuesOf(tensor: Tensor): Float64Array {
+  return tensor.dtype === "float64" ? (contiguousData(tensor) as Float64Array) : toFloat64(tensor);
 }
 
 /** The layer's size that the factors agree on; 0 by 0 for none. Throws `SHAPE_MISMATCH`. */

@@ -1,5 +1,5 @@
-import { matMul, mul, transpose, type Value } from "@loomweight/graph";
-import { qr, randomizedSvd, type Svd, svd } from "@loomweight/linalg";
+import { matMul, mul, type Value } from "@loomweight/graph";
+import { lq, randomizedSvd, type Svd, svd } from "@loomweight/linalg";
 import {
   cast,
   contiguousData,
@@ -29,24 +29,26 @@ export interface TruncatedUpdate extends LowRankUpdate {
 const fullSvdSize = 384;
 
 /**
- * The best update of a lower rank (Eckart and Young 1936), by the factors alone: with B = Q₁ R₁ and Aᵀ = Q₂ R₂ the
- * decomposition is that of R₁ R₂ᵀ, as large as the rank. The delta itself is never formed. B′ = U diag(σ), A′ = Vᵀ,
+ * The best update of a lower rank (Eckart and Young 1936), by the factors alone: with Bᵀ = L₁ Q₁ and A = L₂ Q₂ the
+ * decomposition is that of L₁ᵀ L₂, as large as the rank. The delta itself is never formed. B′ = U diag(σ), A′ = Vᵀ,
  * scaling 1. float64. Throws `INVALID_OPTION`, `NOT_FINITE`.
  */
 export function truncateLowRank(update: LowRankUpdate, options: TruncateOptions): TruncatedUpdate {
   const a = cast(update.a, "float64");
-  const b = mul(cast(update.b, "float64"), update.scaling) as Tensor<"float64">;
+  const plain = cast(update.b, "float64");
+  const b = update.scaling === 1 ? plain : (mul(plain, update.scaling) as Tensor<"float64">);
   const [rank, columns] = a.shape;
   if (rank === 0) return { a, b, scaling: 1, relativeError: 0 };
   if (rank >= Math.min(columns, b.shape[0])) return truncateDelta(product(b, a), options);
-  const left = qr(b);
-  const right = qr(transposed(a));
-  const core = svd(product(left.r, transposed(right.r)));
+  // Both factors as few long rows: only the results are turned.
+  const left = lq(turned(b));
+  const right = lq(a);
+  const core = svd(product(turned(left.l as Tensor<"float64">), right.l));
   const kept = chooseRank(core.singularValues, options);
   const { u, vt } = scaledVectors(core, kept.rank);
   return {
-    b: product(left.q, u),
-    a: product(vt, transposed(right.q)),
+    b: turned(product(turned(u), left.q)),
+    a: product(vt, right.q),
     scaling: 1,
     relativeError: kept.relativeError,
   };
@@ -104,6 +106,18 @@ function product(a: Value, b: Value): Tensor<"float64"> {
   return matMul(a, b) as Tensor<"float64">;
 }
 
-function transposed(a: Tensor): Tensor<"float64"> {
-  return transpose(a, [1, 0]) as Tensor<"float64">;
+/** The transpose in an array of its own. */
+function turned(a: Tensor<"float64">): Tensor<"float64"> {
+  const [rows, columns] = a.shape;
+  const values = contiguousData(a) as Float64Array;
+  const out = new Float64Array(values.length);
+  const block = 32; // both sides stay in the cache
+  for (let i0 = 0; i0 < rows; i0 += block) {
+    for (let j0 = 0; j0 < columns; j0 += block) {
+      for (let i = i0; i < Math.min(rows, i0 + block); i++) {
+        for (let j = j0; j < Math.min(columns, j0 + block); j++) out[j * rows + i] = values[i * columns + j];
+      }
+    }
+  }
+  return fromFloat64(out, [columns, rows]);
 }
