@@ -126,6 +126,14 @@ test("what cannot be done is refused before anything is written", async () => {
   await refused("x.onnx", "q5").toMatchObject({ code: "INVALID_OPTION" });
   await refused("x.onnx", "q4", "q4.onnx").toMatchObject({ code: "NOTHING_QUANTIZED" });
   await refused("x.onnx", "q4", "missing.onnx").toMatchObject({ code: "MISSING_FILE" });
+  await refused("x.onnx", "q4", ".").toMatchObject({
+    code: "NOT_AN_ONNX_FILE",
+    message: expect.stringContaining("this is a folder"),
+  });
+  await refused("x.onnx", "q4", "model.safetensors").toMatchObject({
+    code: "NOT_AN_ONNX_FILE",
+    message: expect.stringContaining("loomweight export"),
+  });
   expect(readdirSync(folder)).toEqual(before);
 });
 

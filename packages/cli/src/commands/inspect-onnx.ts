@@ -119,7 +119,7 @@ function modelLines(model: DescribedModel, all: boolean, alone: boolean, bold: (
     ...formatTable([{ title: "" }, { title: "name" }, { title: "dtype" }, { title: "shape" }], shownValues, bold),
   );
   if (!alone && !all) return lines;
-  const shown = all ? model.weights : model.weights.slice(0, shownWeights);
+  const shown = all ? model.weights : largestFirst(model.weights).slice(0, shownWeights);
   const rows = shown.map(({ name, dtype, shape, byteLength }) => [
     name,
     dtype,
@@ -134,9 +134,14 @@ function modelLines(model: DescribedModel, all: boolean, alone: boolean, bold: (
   ];
   lines.push("", ...formatTable(columns, rows, bold));
   if (shown.length < model.weights.length) {
-    lines.push(`… and ${plural(model.weights.length - shown.length, "more weight")} (--tensors lists all)`);
+    lines.push(`… and ${plural(model.weights.length - shown.length, "smaller weight")} (--tensors lists all)`);
   }
   return lines;
+}
+
+/** Graphs begin with dozens of constants, which say nothing. */
+function largestFirst(weights: DescribedModel["weights"]): DescribedModel["weights"] {
+  return [...weights].sort((a, b) => b.byteLength - a.byteLength);
 }
 
 /** A decoder has two cache inputs and outputs a layer: the middle ones are left out. */

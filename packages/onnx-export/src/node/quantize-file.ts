@@ -1,4 +1,4 @@
-import { access, realpath } from "node:fs/promises";
+import { access, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { openOnnxFile, writeOnnxFile } from "@loomweight/graph/node";
 import type { QuantizeModelOptions, TensorReport } from "@loomweight/quant";
@@ -32,7 +32,7 @@ export interface QuantizedFile {
  * default. Weights pass through memory one at a time. Nodes of local functions are put in place of their calls, so that
  * weights are coded there too, and weights in Constant nodes become initializers. The output's external data is named after it; files appear only
  * when all are complete. Throws what reading, `quantizeModel` and writing throw, and `OUTPUT_EXISTS`,
- * `SAME_FILE`, `NOTHING_QUANTIZED` where no weight of the graph can take the dtype.
+ * `SAME_FILE`, `NOT_AN_ONNX_FILE`, `NOTHING_QUANTIZED` where no weight of the graph can take the dtype.
  */
 export async function quantizeFile(
   input: string,
@@ -43,6 +43,7 @@ export async function quantizeFile(
   const { force = false, maxExternalBytes = 1.9e9, externalData = "auto", ...others } = options;
   const { signal, onProgress, workers, ...settings } = others;
   checkDTypes([dtype]);
+  await checkInput(input);
   await checkOutput(input, output, force);
   const { model: given, close } = await openOnnxFile(input);
   try {
@@ -91,6 +92,27 @@ function sameNodes(before: readonly unknown[], after: readonly unknown[]): boole
 }
 
 /** Refuses an output that is the input, or that exists. */
+/** What is easily given in place of an ONNX file is answered by what to do with it. */
+async function checkInput(input: string): Promise<void> {
+  const refuse = (problem: string, fix: string) => {
+    throw new LoomweightError({ code: "NOT_AN_ONNX_FILE", problem, file: input, expected: "a float .onnx file", fix });
+  };
+  const found = await stat(input).catch(() => undefined); // opening it says what is wrong
+  if (found?.isDirectory()) {
+    const exported = await stat(join(input, "onnx")).catch(() => undefined);
+    const fix = exported?.isDirectory()
+      ? `Name a file in it, such as ${join(input, "onnx", "model.onnx")}.`
+      : "Name a file in it; a model's folder is quantized while it is exported (loomweight export).";
+    refuse("this is a folder", fix);
+  }
+  if (/\.(safetensors|bin|pt|pth|gguf)(\.index\.json)?$/.test(input)) {
+    refuse(
+      "these are weights without a graph",
+      "Quantize the model's folder while it is exported (loomweight export).",
+    );
+  }
+}
+
 export async function checkOutput(input: string, output: string, force: boolean): Promise<void> {
   const found = await realpath(output).catch(() => undefined);
   if (found === undefined) {
