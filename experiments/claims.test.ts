@@ -10,6 +10,7 @@ import { short as shortVit } from "./shared/adapted-vit.ts";
 import { type Results, readResults } from "./shared/report.ts";
 import { short as shortSearch, run as tangleNas } from "./tanglenas/experiment.ts";
 import { short as shortGates, run as tauGate } from "./taugate/experiment.ts";
+import { run as tlora } from "./tlora/experiment.ts";
 import { short as shortTasks, run as vlAdapter } from "./vl-adapter/experiment.ts";
 
 // The direction of each claim in a short run of one seed; the recorded whole runs are in results.json.
@@ -49,6 +50,10 @@ test("TangleNAS: a better network than uniform training finds, in the same numbe
 
 test("TauGate: 512 numbers move a network towards a mode", async () => {
   expectClaims(await tauGate([1], shortGates, ["TauGate, s = 10"]));
+}, 120_000);
+
+test("TLoRA: a transform of 64 numbers beats a LoRA of 128, and slices have to differ", async () => {
+  expectClaims(await tlora([1], 500));
 }, 120_000);
 
 test("VL-Adapter: related tasks do better with one adapter", async () => {

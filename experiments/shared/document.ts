@@ -37,6 +37,8 @@ const figures: Readonly<Record<string, (results: Results) => string>> = {
       rows.map((row) => ({ ...row, trained: 0 })), // all train the same largest network
       { title },
     ),
+  tlora: (results) =>
+    bars(results.rows, { title: results.title, measure: "two Kronecker terms, powers of ten", unit: "" }),
   taugate: (results) => bars(results.rows, { title: results.title, from: 40 }),
   "vl-adapter": (results) => bars(results.rows, { title: results.title }),
 };
