@@ -1,6 +1,7 @@
 // A training step of LoRA and of DoRA (rank 8, every linear layer but the head) on a Llama of SmolLM-135M's shape, 1 × 128
 // tokens, beside torch + PEFT: PYTHON=python3 node --conditions=@loomweight/source --import tsx bench/adapter-training/run.ts
-// STEPS (default 6) and THREADS (default 1) from the environment. Runs alternate; the better of two rounds counts.
+// STEPS (default 6), ROUNDS (default 2) and THREADS (default 2) from the environment. Runs alternate; the better round
+// counts. On a machine with other work take THREADS=1 and processor time: torch's threads spin while they wait.
 import { execFileSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -14,7 +15,8 @@ import { trainAdapter } from "@loomweight/train";
 
 const python = process.env.PYTHON ?? "python3";
 const steps = Number(process.env.STEPS ?? 6);
-const threads = Number(process.env.THREADS ?? 1);
+const rounds = Number(process.env.ROUNDS ?? 2);
+const threads = Number(process.env.THREADS ?? 2);
 const script = join(import.meta.dirname, "torch_step.py");
 
 interface Timing {
@@ -26,7 +28,11 @@ interface Timing {
 
 const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
-async function ours(folder: string, method: typeof lora | typeof dora): Promise<Timing> {
+async function ours(
+  folder: string,
+  method: typeof lora | typeof dora,
+  baseWeights: "shared" | "copied",
+): Promise<Timing> {
   const base = await openModel(folder);
   const { model } = await buildModel(base, "text-generation", { fuse: "none" });
   const runtime = await createRuntime({ threads });
@@ -39,6 +45,7 @@ async function ours(folder: string, method: typeof lora | typeof dora): Promise<
     adapter: { method, options: { rank: 8, alpha: 16 } },
     batches: Array.from({ length: steps }, () => ({ input_ids: row, labels: row })),
     learningRate: 1e-4,
+    baseWeights,
   });
   const clock: number[] = [];
   const processor: number[] = [];
@@ -69,9 +76,13 @@ const folder = await mkdtemp(join(tmpdir(), "loomweight-bench-"));
 try {
   execFileSync(python, [script, folder]);
   const best = new Map<string, Timing>();
-  for (let round = 0; round < 2; round++) {
+  for (let round = 0; round < rounds; round++) {
     for (const method of [lora, dora] as const) {
-      const pair = { ours: await ours(folder, method), peft: theirs(folder, method.name) };
+      const pair = {
+        ours: await ours(folder, method, "shared"),
+        peft: theirs(folder, method.name),
+        "ours, copied": await ours(folder, method, "copied"),
+      };
       for (const [who, timing] of Object.entries(pair)) {
         const known = best.get(`${method.name} ${who}`);
         if (known === undefined || timing.processor < known.processor) best.set(`${method.name} ${who}`, timing);
@@ -85,7 +96,7 @@ try {
   }
   const ratio = (a: string, b: string) => ((best.get(a)?.processor ?? 0) / (best.get(b)?.processor ?? 1)).toFixed(2);
   console.log(
-    `LoRA: ${ratio("lora ours", "lora peft")} of PEFT's processor time; DoRA: ${ratio("dora ours", "lora ours")} of LoRA's`,
+    `LoRA: ${ratio("lora ours", "lora peft")} of PEFT's processor time (weights copied for each program: ${ratio("lora ours, copied", "lora peft")}); DoRA: ${ratio("dora ours", "lora ours")} of LoRA's`,
   );
 } finally {
   await rm(folder, { recursive: true, force: true });
