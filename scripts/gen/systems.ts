@@ -47,7 +47,7 @@ export const systems: readonly System[] = [
   of("nas", "variant", "VARiant: supernets of elastic depth"),
   of("nas", "llm-qfa", "LLM-QFA: once-for-all quantized fine-tuning"),
   of("nas", "mixturegrowth", "MixtureGrowth: growing from learned templates"),
-  of("quant", "ofq", "OFQ: quantization-aware training without oscillation"),
+  of("quant", "ofq", "OFQ: quantization-aware training without oscillation", "packages/quant/src/qat/ofq.ts"),
   of("optim", "classp", "CLASSP, with EWC as its baseline"),
   of("optim", "paretoda", "ParetoDA: domain adaptation along the Pareto front"),
   of("optim", "adamp", "AdamP and SGDP"),

@@ -6,10 +6,11 @@ import { quantizeGptq } from "./gptq.ts";
 import { quantizeHqq } from "./hqq.ts";
 import { quantizeKQuant } from "./k-quant.ts";
 import { quantizeRtn } from "./rtn.ts";
+import { statsqBlocks } from "./statsq-blocks.ts";
 
 /** How weights are coded; "default" is onnxruntime's own rule. */
 export type WeightAlgorithm = (typeof weightAlgorithms)[number];
-export const weightAlgorithms = ["default", "rtn", "k-quant", "hqq", "awq", "gptq"] as const;
+export const weightAlgorithms = ["default", "rtn", "k-quant", "hqq", "awq", "gptq", "statsq"] as const;
 
 /** A coder of one weight [K, N], and what kind of zero points it gives. */
 export interface WeightCoder {
@@ -85,6 +86,26 @@ export function weightCoder(options: WeightCoderOptions, where: string): WeightC
         zeroPoints: packed,
         code: (weight, name) => ({ quantized: quantizeGptq(weight, hessianOf(name), settings, name) }),
       };
+    case "statsq": {
+      const { bits } = settings;
+      if (bits === 8) {
+        throw new LoomweightError({
+          code: "INVALID_OPTION",
+          option: `${where}.algorithm`,
+          problem: "statsq is a grid for training with 2 to 4 bits",
+          found: "8 bits",
+        });
+      }
+      return {
+        algorithm,
+        zeroPoints: "float",
+        code(weight, name) {
+          const quantized = statsqBlocks(weight, { ...settings, bits }, name);
+          if (weight.dtype !== "float16") return { quantized };
+          return { quantized: { ...quantized, zeroPoints: cast(quantized.zeroPoints as Tensor, "float16") } };
+        },
+      };
+    }
     default:
       throw unknownName({
         kind: "algorithm",

@@ -40,7 +40,8 @@ export interface WeightOnlyOptions extends BlockOptions, Selection {
   readonly mixed?: MixedPreset;
   /**
    * How weights become codes: onnxruntime's own rule ("default"), "rtn", "k-quant", "hqq", or "awq" and "gptq",
-   * which need `hessians`. Products of 8 bits under "hqq" take the default. "matMulNBits" only.
+   * which need `hessians`, or "statsq", for weights trained on that grid. Products of 8 bits under "hqq" and "statsq"
+   * take the default. "matMulNBits" only.
    */
   readonly algorithm?: WeightAlgorithm;
   /** For "gptq" and "awq": what `collectHessians` gave, by the names of weights. */
@@ -162,6 +163,7 @@ function rewriteNode(context: RewriteContext, node: OnnxNode, settings: Settings
 }
 
 function withCoder(settings: Settings): Settings & { readonly coder?: WeightCoder } {
-  const algorithm = settings.algorithm === "hqq" && settings.bits === 8 ? "default" : settings.algorithm;
+  const algorithm =
+    ["hqq", "statsq"].includes(settings.algorithm) && settings.bits === 8 ? "default" : settings.algorithm;
   return { ...settings, coder: weightCoder({ ...settings, algorithm }, "quantizeWeightOnly") };
 }
