@@ -4,10 +4,10 @@
 import { openSession } from "@loomweight/graph/node";
 import * as ort from "onnxruntime-node";
 import { continuePrompt } from "../../packages/cli/src/generate/continue-prompt.ts";
+import { emptyCache, prompt, step } from "./greedy.ts";
 
 const [file, threads, count] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
 const [loop, profile] = [process.argv[5] ?? "direct", process.argv[6]];
-const prompt = Array.from({ length: 128 }, (_, i) => 5 + ((i * 7919) % 40000));
 const marks: number[] = [];
 /** Processor time of all threads at each mark: what a busy machine does not change. */
 const busy: number[] = [];
@@ -56,53 +56,17 @@ async function direct(): Promise<void> {
     intraOpNumThreads: threads,
     ...(profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: profile }),
   });
-  const caches = session.inputMetadata.filter(({ name }) => name.startsWith("past_key_values."));
   for (const round of ["warm", "timed"]) {
     for (const list of [marks, busy, tokens]) list.length = 0;
     mark();
-    let cache: Record<string, ort.Tensor> = Object.fromEntries(
-      caches.map((input) => {
-        const [, heads, , size] = (input as { shape: readonly (number | string)[] }).shape;
-        // the genai builder's graphs leave the head size open; 64 in both shapes
-        return [
-          input.name,
-          new ort.Tensor("float32", new Float32Array(0), [1, Number(heads), 0, typeof size === "number" ? size : 64]),
-        ];
-      }),
-    );
-    let ids = prompt;
-    let past = 0;
+    let [ids, past, cache] = [prompt, 0, emptyCache(session)];
     for (let made = 0; made < (round === "warm" ? 2 : count); made++) {
-      const total = past + ids.length;
-      const int64 = (length: number, value: (i: number) => number) =>
-        new ort.Tensor(
-          "int64",
-          BigInt64Array.from({ length }, (_, i) => BigInt(value(i))),
-          [1, length],
-        );
-      const feeds: Record<string, ort.Tensor> = {
-        input_ids: int64(ids.length, (i) => ids[i]),
-        attention_mask: int64(total, () => 1),
-        position_ids: int64(ids.length, (i) => past + i),
-        num_logits_to_keep: new ort.Tensor("int64", [1n], []),
-      };
-      const wanted = Object.entries(feeds).filter(([name]) => session.inputNames.includes(name));
-      const outputs = await session.run({ ...Object.fromEntries(wanted), ...cache });
-      const logits = outputs.logits.data as Float32Array;
-      const vocabulary = outputs.logits.dims[outputs.logits.dims.length - 1];
-      let [best, height] = [0, Number.NEGATIVE_INFINITY];
-      for (let id = 0; id < vocabulary; id++) {
-        const value = logits[logits.length - vocabulary + id];
-        if (value > height) [best, height] = [id, value];
-      }
+      const next = await step(session, ids, past, cache);
       mark();
-      tokens.push(best);
-      for (const old of Object.values(cache)) old.dispose();
-      cache = Object.fromEntries(
-        caches.map(({ name }) => [name, outputs[name.replace("past_key_values", "present")] as ort.Tensor]),
-      );
-      ids = [best];
-      past = total;
+      tokens.push(next.token);
+      past += ids.length;
+      ids = [next.token];
+      cache = next.cache;
     }
   }
   if (profile !== undefined) session.endProfiling();

@@ -9,29 +9,44 @@ interface Event {
   readonly args?: { readonly op_name?: string };
 }
 
-/** Share of the processor time of each operator, in runs of the prompt and in runs of one token. */
-export function operatorTimes(file: string): Record<"prompt" | "token", Map<string, number>> {
-  const events = (JSON.parse(readFileSync(file, "utf8")) as Event[]).filter(({ dur }) => dur > 0);
+export interface OperatorTimes {
+  /** Milliseconds of each operator, longest first: each node's least time over the runs, which a busy machine hardly moves. */
+  readonly operators: ReadonlyMap<string, number>;
+  /** Milliseconds of all nodes. */
+  readonly total: number;
+  readonly nodes: number;
+}
+
+/** Time of each operator, in runs of the prompt and in runs of one token. */
+export function operatorTimes(file: string): Record<"prompt" | "token", OperatorTimes> {
+  const events = (JSON.parse(readFileSync(file, "utf8")) as Event[]).filter(({ dur }) => dur >= 0);
   const runs = events.filter(({ name }) => name === "model_run").sort((a, b) => a.ts - b.ts);
   const kernels = events.filter(({ cat, name }) => cat === "Node" && name.endsWith("_kernel_time"));
-  // decode.ts runs the prompt and a token to warm up, then the prompt and many tokens
-  const prompt = runs[2];
-  const times = (inside: readonly Event[]) => {
-    const sums = new Map<string, number>();
-    for (const { ts, dur, args } of kernels) {
+  const times = (inside: readonly Event[]): OperatorTimes => {
+    const least = new Map<string, { op: string; ms: number }>();
+    for (const { name, ts, dur, args } of kernels) {
       if (!inside.some((run) => ts >= run.ts && ts < run.ts + run.dur)) continue;
-      const op = args?.op_name ?? "?";
-      sums.set(op, (sums.get(op) ?? 0) + dur / 1000 / inside.length);
+      const known = least.get(name);
+      const ms = dur / 1000;
+      if (known === undefined || ms < known.ms) least.set(name, { op: args?.op_name ?? "?", ms });
     }
-    return new Map([...sums].sort((a, b) => b[1] - a[1]));
+    const sums = new Map<string, number>();
+    for (const { op, ms } of least.values()) sums.set(op, (sums.get(op) ?? 0) + ms);
+    const total = [...sums.values()].reduce((sum, each) => sum + each, 0);
+    return { operators: new Map([...sums].sort((a, b) => b[1] - a[1])), total, nodes: least.size };
   };
-  return { prompt: times([prompt]), token: times(runs.slice(3)) };
+  // decode.ts runs the prompt and a token to warm up, then the prompt and many tokens
+  return { prompt: times([runs[0], runs[2]]), token: times(runs.slice(3)) };
+}
+
+/** "12.3 ms in 334 nodes: MatMulNBits 7.2, GroupQueryAttention 1.8, …" */
+export function describeTimes({ operators, total, nodes }: OperatorTimes, most = 6): string {
+  const parts = [...operators].slice(0, most).map(([op, ms]) => `${op} ${ms.toFixed(2)}`);
+  return `${total.toFixed(1)} ms in ${nodes} nodes: ${parts.join(", ")}`;
 }
 
 if (process.argv[1]?.endsWith("profile.ts")) {
   for (const [what, times] of Object.entries(operatorTimes(process.argv[2]))) {
-    const total = [...times.values()].reduce((sum, each) => sum + each, 0);
-    console.log(`${what}: ${total.toFixed(1)} ms in operators`);
-    for (const [op, ms] of [...times].slice(0, 12)) console.log(`  ${ms.toFixed(2).padStart(9)} ms  ${op}`);
+    console.log(`${what}: ${describeTimes(times, 12)}`);
   }
 }

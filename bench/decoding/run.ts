@@ -1,16 +1,17 @@
 // Greedy decoding on the CPU: a prompt of 128 tokens, then new ones, by our graphs and by those of others, in processes of
 // their own that take turns. Models of the shapes with random weights, and all exports, are made once in FOLDER (12 GB).
 // PYTHON=python3 GENAI=…/models/builder.py node --conditions=@loomweight/source --import tsx bench/decoding/run.ts FOLDER
-//   [shape…] [--threads 1,2] [--tokens 64] [--rounds 3] [--only ours] [--dynamo]
+//   [shape…] [--threads 1,2] [--tokens 64] [--rounds 3] [--only ours] [--dynamo] [--operators 1]
+// --operators N only prints where the time goes on N threads, of each graph. Figures: README.md.
 // PYTHON (torch, transformers, onnx): exports by torch.onnx.export, and transformers itself. GENAI: onnxruntime-genai's builder.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { exportFolder } from "@loomweight/onnx-export/node";
+import { type ExportModelOptions, exportFolder } from "@loomweight/onnx-export/node";
 import { makeModel, type ShapeName, shapes } from "./models.ts";
-import { operatorTimes } from "./profile.ts";
+import { describeTimes, operatorTimes } from "./profile.ts";
 
 interface Figures {
   /** Milliseconds of the prompt, of a token in the middle, of the fastest token. */
@@ -26,6 +27,8 @@ interface Contender {
   readonly name: string;
   readonly dtype: "fp32" | "q4";
   readonly ours: boolean;
+  /** Of a graph that onnxruntime runs. */
+  readonly path?: string;
   measure(threads: string): Figures | undefined;
 }
 
@@ -36,6 +39,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string", default: "3" },
     only: { type: "string" },
     dynamo: { type: "boolean", default: false },
+    operators: { type: "string" },
   },
   allowPositionals: true,
 });
@@ -61,9 +65,18 @@ function graph(name: string, dtype: "fp32" | "q4", path: string, loop = "direct"
     name,
     dtype,
     ours: name.startsWith("ours"),
+    ...(loop === "direct" && { path }),
     measure: (threads) => figuresOf(run(command, [...args, path, threads, values.tokens, loop], threads)) || undefined,
   };
 }
+
+/** Our exports: for any device and number of rows; for one row on the CPU, where a tied table is stored once; and of the last logits. */
+const row = { devices: ["cpu"], batchSize: 1, quantize: { embeddings: "tied" } } as const;
+const ways: Readonly<Record<string, ExportModelOptions>> = {
+  default: {},
+  "one row": row,
+  "one row, last logits": { ...row, logitsToKeep: true },
+};
 
 /** Makes what is missing in the folder of a shape, and says who decodes it. */
 async function contendersOf(shape: ShapeName): Promise<Contender[]> {
@@ -71,14 +84,18 @@ async function contendersOf(shape: ShapeName): Promise<Contender[]> {
   const model = join(folder, "model");
   if (!existsSync(model)) await makeModel(shape, model);
   // ours follow the code: made anew each time
-  await exportFolder(model, join(folder, "ours"), { dtypes: ["fp32", "q4"], verify: false, force: true });
-  const onnx = join(folder, "ours", "onnx");
-  const found = [
-    graph("ours", "fp32", join(onnx, "model.onnx")),
-    graph("ours, as loomweight run", "fp32", join(onnx, "model.onnx"), "session"),
-    graph("ours", "q4", join(onnx, "model_q4.onnx")),
-    graph("ours, as loomweight run", "q4", join(onnx, "model_q4.onnx"), "session"),
-  ];
+  const found: Contender[] = [];
+  for (const [kind, options] of Object.entries(ways)) {
+    const out = join(folder, `ours-${kind}`);
+    await exportFolder(model, out, { dtypes: ["fp32", "q4"], verify: false, force: true, ...options });
+    const onnx = join(out, "onnx");
+    found.push(graph(`ours, ${kind}`, "fp32", join(onnx, "model.onnx")));
+    found.push(graph(`ours, ${kind}`, "q4", join(onnx, "model_q4.onnx")));
+    if (kind === "default") {
+      found.push(graph("ours, as loomweight run", "fp32", join(onnx, "model.onnx"), "session"));
+      found.push(graph("ours, as loomweight run", "q4", join(onnx, "model_q4.onnx"), "session"));
+    }
+  }
   if (python === undefined || values.only === "ours") return found;
   for (const exporter of values.dynamo ? ["legacy", "dynamo"] : ["legacy"]) {
     const path = join(folder, `torch-${exporter}`, "model.onnx");
@@ -144,17 +161,16 @@ function printRatios(dtype: string, results: readonly (readonly [Contender, Figu
   console.log(`${dtype}, best of the others / ours: ${ratios.join(" · ")}\n`);
 }
 
-function printOperators(shape: ShapeName, onnx: string): void {
-  for (const name of ["model.onnx", "model_q4.onnx"]) {
+function printOperators(shape: ShapeName, contenders: readonly Contender[], threads: string): void {
+  for (const { name, dtype, path } of contenders) {
+    if (path === undefined) continue;
     const prefix = join(root, shape, "profile");
     const [command, args] = script("decode.ts");
-    run(command, [...args, join(onnx, name), "1", "16", "direct", prefix], "1");
+    run(command, [...args, path, threads, values.tokens, "direct", prefix], threads);
     const written = readdirSync(dirname(prefix)).find((each) => each.startsWith("profile"));
     if (written === undefined) continue;
     for (const [what, times] of Object.entries(operatorTimes(join(root, shape, written)))) {
-      const total = [...times.values()].reduce((sum, each) => sum + each, 0);
-      const shares = [...times].slice(0, 6).map(([op, ms]) => `${op} ${((100 * ms) / total).toFixed(1)} %`);
-      console.log(`${name}, a ${what}: ${number(total)} ms in operators: ${shares.join(", ")}`);
+      console.log(`${dtype}, ${name}, ${what}: ${describeTimes(times)}`);
     }
     rmSync(join(root, shape, written));
   }
@@ -164,6 +180,10 @@ function printOperators(shape: ShapeName, onnx: string): void {
 mkdirSync(root, { recursive: true });
 for (const shape of (names.length > 0 ? names : Object.keys(shapes)) as ShapeName[]) {
   const contenders = await contendersOf(shape);
+  if (values.operators !== undefined) {
+    printOperators(shape, contenders, values.operators);
+    continue;
+  }
   for (const threads of values.threads.split(",")) {
     const rounds = new Map<Contender, Figures[]>(contenders.map((each) => [each, []]));
     for (let round = 0; round < Number(values.rounds); round++) {
@@ -186,5 +206,4 @@ for (const shape of (names.length > 0 ? names : Object.keys(shapes)) as ShapeNam
     console.log("");
     for (const dtype of ["fp32", "q4"]) printRatios(dtype, results);
   }
-  printOperators(shape, join(root, shape, "ours", "onnx"));
 }
