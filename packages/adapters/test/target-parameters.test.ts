@@ -1,7 +1,8 @@
 import { writeSafetensors } from "@loomweight/checkpoint";
 import type { Tensor } from "@loomweight/tensor";
 import { describe, expect, test } from "vitest";
-import { openAdapter, writeAdapter } from "../src/index.ts";
+import { openAdapter, unfoldAdapters, writeAdapter } from "../src/index.ts";
+import { memoryCheckpoint } from "./memory.ts";
 import { adapterFolder, float32, foldSmall, readAll, weights } from "./small.ts";
 
 // Recorded with PEFT 0.21.0 and torch 2.13: a module with two experts, gate_up_proj counting up from 0 and down_proj
@@ -102,6 +103,21 @@ describe("LoRA on the parameters of experts", () => {
     expect([...part.data]).toEqual(gateUp.slice(10, 17));
     const adapter = await openAdapter(folder);
     expect(Buffer.from((await writeAdapter(adapter)).weights)).toEqual(Buffer.from(writeSafetensors(factors())));
+  });
+
+  test("is taken back by arithmetic", async () => {
+    const adapter = await openAdapter(adapterFolder(config, factors()));
+    const folded = new Map<string, Tensor>([
+      [`${module}.gate_up_proj`, float32(gateUp, [experts, sides, width])],
+      [`${module}.down_proj`, float32(down, [experts, width, hidden])],
+    ]);
+    const unfolded = await readAll(
+      unfoldAdapters({ checkpoint: await memoryCheckpoint(folded) }, [adapter]).checkpoint,
+    );
+    expect([...unfolded.get(`${module}.gate_up_proj`)!.data]).toEqual(counting(24));
+    expect([...unfolded.get(`${module}.down_proj`)!.data].map((value) => Number(value) + 0)).toEqual(
+      counting(12, -1).map((value) => value + 0),
+    );
   });
 
   test("beside ordinary modules; a plain weight may be a parameter too", async () => {

@@ -1,10 +1,11 @@
 import { type Adapter, type FoldPlan, foldAdapters, requireNoWrapped } from "@loomweight/adapters";
 import type { Initializer, LazyTensor, OnnxModel } from "@loomweight/graph";
 import { elementCount, fromData, LoomweightError, type Tensor, toFloat32 } from "@loomweight/tensor";
+import { floatsOfForm } from "../reweight/forms.ts";
 import { encodedParts, latestParts } from "../reweight/parts.ts";
 import { findSlots, type WeightSlot } from "../reweight/slots.ts";
 import { addSums, type KeptShare, noSums, refuseLoss, shareOf, shareSums } from "./kept-share.ts";
-import { type ViewedWeight, viewWeights } from "./weight-view.ts";
+import { type ViewedWeight, viewWeights, type WeightView } from "./weight-view.ts";
 
 export interface FoldGraphOptions {
   /** The model's config.json: which layers are GPT-2's Conv1D. Default: by shapes. */
@@ -51,7 +52,7 @@ export async function foldGraph(
   const { checkpoint: folded, plan } = foldAdapters({ checkpoint: view.checkpoint, config: options.config }, adapters);
   refuseReplacements(plan, file);
   const changed = changesBySlot(plan, view.weights);
-  const result = withFolded(model, changed, folded.read);
+  const result = withFolded(model, view, changed, folded.read);
   const after = new Map((await findSlots(result.graph)).map((slot) => [slot.name, slot]));
   const weights: KeptShare[] = [];
   let sums = noSums;
@@ -59,8 +60,8 @@ export async function foldGraph(
   for (const [slot, parts] of changed) {
     signal?.throwIfAborted();
     options.onWeight?.(done++, changed.size);
-    const { base, wanted } = await floatForms(slot, parts, folded.read);
-    const own = shareSums(base, toFloat32(wanted), await floatsOf(after.get(slot.name) ?? slot));
+    const { base, wanted } = await floatForms(view, slot, parts, folded.read);
+    const own = shareSums(base, toFloat32(wanted), await floatsOfForm((after.get(slot.name) ?? slot).form));
     weights.push({ initializer: slot.name, form: slot.form.description, ...shareOf(own) });
     sums = addSums(sums, own);
   }
@@ -99,34 +100,28 @@ function refuseReplacements(plan: FoldPlan, file: string): void {
 
 /** A weight in its float form before and after: what no adapter touches in a packed one stays. */
 async function floatForms(
+  view: WeightView,
   slot: WeightSlot,
   parts: Changes extends ReadonlyMap<WeightSlot, infer Parts> ? Parts : never,
   read: Read,
 ): Promise<{ base: Float32Array; wanted: Tensor }> {
   const { form } = slot;
-  const base = await floatsOf(slot);
+  const base = await view.floats(slot);
   const values = base.slice();
   const columns = form.shape.at(-1) ?? 1;
   for (const { name, weight } of parts) {
     const changed = toFloat32(await read(name));
     const width = Math.max(1, elementCount(weight.shape.slice(1)));
+    let [row, column] = [weight.start, 0];
     for (let i = 0; i < changed.length; i++) {
-      const [row, column] = [weight.start + Math.floor(i / width), i % width];
       values[weight.transpose ? column * columns + row : row * width + column] = changed[i];
+      if (++column === width) [row, column] = [row + 1, 0];
     }
   }
   return { base, wanted: fromData("float32", values, form.shape) };
 }
 
-/** What a stored weight stands for, row-major. */
-async function floatsOf({ form }: WeightSlot): Promise<Float32Array> {
-  const valueAt = await form.open();
-  const values = new Float32Array(elementCount(form.shape));
-  for (let i = 0; i < values.length; i++) values[i] = valueAt(i);
-  return values;
-}
-
-function withFolded(model: OnnxModel, changed: Changes, read: Read): OnnxModel {
+function withFolded(model: OnnxModel, view: WeightView, changed: Changes, read: Read): OnnxModel {
   const initializers = new Map(model.graph.initializers);
   const latest = latestParts();
   for (const [slot, parts] of changed) {
@@ -134,7 +129,7 @@ function withFolded(model: OnnxModel, changed: Changes, read: Read): OnnxModel {
     const weight: LazyTensor = {
       dtype: "float32",
       shape: form.shape,
-      read: async () => (await floatForms(slot, parts, read)).wanted,
+      read: async () => (await floatForms(view, slot, parts, read)).wanted,
     };
     if (form.exact) {
       const [name] = form.parts;

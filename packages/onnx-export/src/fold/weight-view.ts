@@ -1,7 +1,7 @@
 import type { Adapter } from "@loomweight/adapters";
 import { type Checkpoint, tensorFromBytes } from "@loomweight/checkpoint";
 import { byteLengthOf, elementCount, LoomweightError, unknownName } from "@loomweight/tensor";
-import type { ValueAt } from "../reweight/forms.ts";
+import { floatsOfForm } from "../reweight/forms.ts";
 import { agreement, type ModulePath, packedPaths, pathOfName } from "../reweight/names.ts";
 import type { WeightSlot } from "../reweight/slots.ts";
 
@@ -20,9 +20,11 @@ export interface ViewedWeight {
 export interface WeightView {
   readonly checkpoint: Checkpoint;
   readonly weights: ReadonlyMap<string, ViewedWeight>;
+  /** All values of a slot, row-major; those of the last few are kept. Not to be written to. */
+  floats(slot: WeightSlot): Promise<Float32Array>;
 }
 
-/** Opened weights kept at once: one that is read, and the next. */
+/** Weights kept as floats at once: one that is read, and the next. */
 const keptOpen = 2;
 
 /**
@@ -54,7 +56,8 @@ export function viewWeights(slots: readonly WeightSlot[], adapters: readonly Ada
     const name = [...path.modules, path.kind === "" ? "weight" : path.kind].join(".");
     if (!taken.has(slot) && !weights.has(name)) put(name, wholeSlot(slot, name));
   }
-  return { weights, checkpoint: checkpointOf(weights, location) };
+  const floats = floatsOfSlots();
+  return { weights, floats, checkpoint: checkpointOf(weights, floats, location) };
 }
 
 /** The weight of the graph whose name or scope agrees best with a path; undefined where none does. */
@@ -130,15 +133,22 @@ function outputsOf(part: ModulePath, adapter: Adapter): number | undefined {
   return undefined;
 }
 
-function checkpointOf(weights: ReadonlyMap<string, ViewedWeight>, location: string): Checkpoint {
-  const opened = new Map<WeightSlot, Promise<ValueAt>>();
-  const open = (slot: WeightSlot): Promise<ValueAt> => {
-    const known = opened.get(slot) ?? slot.form.open();
+function floatsOfSlots(): WeightView["floats"] {
+  const opened = new Map<WeightSlot, Promise<Float32Array>>();
+  return (slot) => {
+    const known = opened.get(slot) ?? floatsOfForm(slot.form);
     opened.delete(slot);
     opened.set(slot, known);
     for (const each of [...opened.keys()].slice(0, -keptOpen)) opened.delete(each);
     return known;
   };
+}
+
+function checkpointOf(
+  weights: ReadonlyMap<string, ViewedWeight>,
+  floats: WeightView["floats"],
+  location: string,
+): Checkpoint {
   const tensors = new Map(
     [...weights].map(([name, { shape }]) => [
       name,
@@ -155,14 +165,14 @@ function checkpointOf(weights: ReadonlyMap<string, ViewedWeight>, location: stri
     }
     const { slot, shape, start: firstRow, transpose } = weight;
     const { start = 0, end = byteLengthOf("float32", elementCount(shape)) } = options;
-    const valueAt = await open(slot);
+    const all = await floats(slot);
     const values = new Float32Array((end - start) / 4);
     const width = Math.max(1, elementCount(shape.slice(1)));
     const columns = slot.form.shape.at(-1) ?? 1;
+    let [row, column] = [firstRow + Math.floor(start / 4 / width), (start / 4) % width];
     for (let i = 0; i < values.length; i++) {
-      const at = start / 4 + i;
-      const [row, column] = [firstRow + Math.floor(at / width), at % width];
-      values[i] = valueAt(transpose ? column * columns + row : row * width + column);
+      values[i] = all[transpose ? column * columns + row : row * width + column];
+      if (++column === width) [row, column] = [row + 1, 0];
     }
     const bytes = new Uint8Array(values.buffer);
     if (options.into === undefined) return bytes;
@@ -181,7 +191,7 @@ function checkpointOf(weights: ReadonlyMap<string, ViewedWeight>, location: stri
       return tensorFromBytes("float32", range === undefined ? shape : [range.end - range.start], bytes);
     },
     async close() {
-      opened.clear();
+      // the graph is its opener's
     },
   };
 }

@@ -40,6 +40,8 @@ export interface WeightForm {
   readonly parts: readonly string[];
   /** Opens the stored parts. */
   open(): Promise<ValueAt>;
+  /** All values at once, row-major: much faster than one by one. Default: by `open`. */
+  floats?(): Promise<Float32Array>;
   /** Where the stored parts are large and lie in a file: some values without the rest. */
   readonly sample?: Sample;
   /** Codes a new float weight of `shape`: a tensor for each of `parts`. */
@@ -56,6 +58,15 @@ export async function samplesOf(form: WeightForm): Promise<Sample> {
   return async (places) => Float32Array.from(places, valueAt);
 }
 
+/** All values of a form, row-major. */
+export async function floatsOfForm(form: WeightForm): Promise<Float32Array> {
+  if (form.floats !== undefined) return form.floats();
+  const valueAt = await form.open();
+  const values = new Float32Array(elementCount(form.shape));
+  for (let i = 0; i < values.length; i++) values[i] = valueAt(i);
+  return values;
+}
+
 /** A float initializer. */
 export function floatForm({ name, dtype, shape, data }: Initializer): WeightForm {
   const sample = elementCount(shape) < manyElements ? undefined : fileSampler(data);
@@ -69,6 +80,7 @@ export function floatForm({ name, dtype, shape, data }: Initializer): WeightForm
       const values = await floatsOf(data);
       return (index) => values[index];
     },
+    floats: async () => Float32Array.from(await floatsOf(data)),
     ...(sample && { sample }),
     encode: (weight) => [dtype === weight.dtype ? weight : cast(weight, dtype)],
   };
@@ -127,6 +139,27 @@ function packedBlocksForm(
         const at = n * blocks + block;
         return (code(bytes as Uint8Array, at * blob, k - block * blockSize) - zero) * steps[at];
       };
+    },
+    async floats() {
+      const bytes = (await codesOf(codes.data)) as Uint8Array;
+      const steps = await floatsOf(scales.data);
+      const offsets = zeros && ((await codesOf(zeros.data)) as Uint8Array);
+      const values = new Float32Array(K * N);
+      const [rowStep, columnStep] = rowsFirst ? [K, 1] : [1, N];
+      for (let n = 0; n < N; n++) {
+        for (let block = 0; block < blocks; block++) {
+          const at = n * blocks + block;
+          const zero = offsets === undefined ? 2 ** (bits - 1) : code(offsets, n * zeroBytes, block);
+          const step = steps[at];
+          const end = Math.min(K, (block + 1) * blockSize);
+          let place = n * rowStep + block * blockSize * columnStep;
+          for (let k = block * blockSize, j = 0; k < end; k++, j++, place += columnStep) {
+            const byte = bytes[at * blob + ((j * bits) >> 3)];
+            values[place] = (((byte >> ((j * bits) & 7)) & mask) - zero) * step;
+          }
+        }
+      }
+      return values;
     },
     encode(weight) {
       const matrix = rowsFirst ? turn(weight) : weight;
