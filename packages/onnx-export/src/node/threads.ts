@@ -36,7 +36,9 @@ export function threadsFor(
       if (dtype !== "string") bytes += byteLengthOf(dtype, elementCount(shape));
     }
   }
-  const paying = Math.min(usualWorkers, availableParallelism(), Math.floor(bytes / bytesPerWorker));
+  // run from source, threads run the last build: only where they are asked for
+  const usual = new URL(import.meta.url).pathname.endsWith(".ts") ? 1 : usualWorkers;
+  const paying = Math.min(usual, availableParallelism(), Math.floor(bytes / bytesPerWorker));
   const count = workers ?? paying;
   if (count <= 1) return undefined;
   const script = workerUrl(import.meta.url, "write-thread.js", "the threads that write weights", "onnx-export");
