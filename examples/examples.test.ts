@@ -6,6 +6,7 @@ import { zeros } from "@loomweight/tensor";
 import { expect, test } from "vitest";
 import { digits } from "./digits.ts";
 import { fineTuneOnnx } from "./fine-tune-onnx.ts";
+import { searchDigits } from "./search-digits.ts";
 import { shakespeare } from "./shakespeare.ts";
 import { rewardsOf, threeRewards } from "./three-rewards.ts";
 
@@ -50,4 +51,20 @@ test("a language model is paid by three rewards, whose weights move", { timeout:
   expect(first.rewards[0]).toBeLessThan(0.2);
   expect(first.weights.every((weight, k) => weight !== second.weights[k])).toBe(true);
   expect(second.weights.reduce((sum, weight) => sum + weight, 0)).toBeCloseTo(1, 12);
+});
+
+test("a search finds a smaller network, which reads digits as cut out and is an ONNX file", {
+  timeout: 300_000,
+}, async () => {
+  const folder = mkdtempSync(join(tmpdir(), "loomweight-example-"));
+  const to = join(folder, "digits.onnx");
+  const { parameters, inherited, share } = await searchDigits({ ...quiet, to, epochs: 1, tuning: 30 });
+  expect(parameters).toBeLessThan(16_000); // of 19,306
+  expect(inherited).toBeGreaterThan(0.7);
+  expect(share).toBeGreaterThan(Math.max(0.85, inherited - 0.02));
+  const session = await openSession(to);
+  const { logits } = await session.run({ pixels: zeros([3, 1, 28, 28]) });
+  expect(logits.shape).toEqual([3, 10]);
+  await session.close();
+  rmSync(folder, { recursive: true });
 });
