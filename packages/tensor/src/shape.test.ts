@@ -15,6 +15,7 @@ import {
   toNumbers,
   transpose,
 } from "./index.ts";
+import { contiguousData } from "./tensor.ts";
 
 const matrix = tensor([
   [0, 1, 2],
@@ -112,4 +113,24 @@ test("concatenate joins along any axis, strided parts, pairs and text too", () =
   expect(() => concatenate([matrix, tensor([[1, 2]])])).toThrow(/tensors\[1\] \(float32\) has \[1,2\]/);
   expect(() => concatenate([])).toThrow(/at least one tensor/);
   expect(() => concatenate([scalar(1)])).toThrow(/no such axis/);
+});
+
+test("a turned matrix, also a part of one, is copied element by element", () => {
+  for (const [rows, columns] of [
+    [1, 70],
+    [33, 65],
+    [64, 32],
+  ]) {
+    const whole = fromData(
+      "int32",
+      Int32Array.from({ length: rows * columns }, (_, i) => i),
+      [rows, columns],
+    );
+    const part = slice(transpose(whole, [1, 0]), [{ start: 1 }, {}]);
+    const expected = Array.from(
+      { length: (columns - 1) * rows },
+      (_, i) => (i % rows) * columns + Math.floor(i / rows) + 1,
+    );
+    expect([...(contiguousData(part) as Int32Array)]).toEqual(expected);
+  }
 });

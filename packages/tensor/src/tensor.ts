@@ -95,12 +95,32 @@ export function contiguousData<D extends DType>(tensor: Tensor<D>): Storage<D> {
   return out;
 }
 
+/** A matrix whose rows are not side by side, in squares: both sides stay in the cache. */
+function copyTurned({ shape, stride, offset }: Tensor, source: readonly number[], target: number[]): void {
+  const [rows, columns] = shape;
+  const [down, along] = stride;
+  const side = 32;
+  for (let i0 = 0; i0 < rows; i0 += side) {
+    const i1 = Math.min(rows, i0 + side);
+    for (let j0 = 0; j0 < columns; j0 += side) {
+      const j1 = Math.min(columns, j0 + side);
+      for (let i = i0; i < i1; i++) {
+        for (let j = j0; j < j1; j++) target[i * columns + j] = source[offset + i * down + j * along];
+      }
+    }
+  }
+}
+
 function copyStrided(tensor: Tensor, out: Storage): void {
   const width = tensor.dtype === "complex64" ? 2 : 1;
   const source = tensor.data as unknown as number[];
   const target = out as unknown as number[];
   const { shape, stride } = tensor;
   const rank = shape.length;
+  if (rank === 2 && width === 1 && stride[1] > 1) {
+    copyTurned(tensor, source, target);
+    return;
+  }
   const index = new Array<number>(rank).fill(0);
   const inner = rank === 0 ? 1 : shape[rank - 1];
   const innerStride = rank === 0 ? 0 : stride[rank - 1];

@@ -96,7 +96,10 @@ export function wireTensor(tensor: Tensor): WireTensor {
 /** A copy of its own, so that the receiver may keep the memory it is sent. */
 export function ownWireTensor(tensor: Tensor): WireTensor {
   const wire = wireTensor(tensor);
-  return Array.isArray(wire.data) ? wire : { ...wire, data: (wire.data as Float32Array).slice() };
+  if (Array.isArray(wire.data)) return wire;
+  const data = wire.data as Float32Array;
+  const isCopy = data.buffer !== (tensor.data as unknown as Float32Array).buffer; // of a view with strides
+  return isCopy ? wire : { ...wire, data: data.slice() };
 }
 
 /** What came back, with the dtype it stands for. */
