@@ -6,10 +6,12 @@ import { run as dora, short as shortDora } from "./dora/experiment.ts";
 import { run as rewardWeighting, short as shortBandit } from "./dynamic-reward-weighting/experiment.ts";
 import { run as eva, short as shortEva } from "./eva/experiment.ts";
 import { run as hydra, short as shortHydra } from "./hydra/experiment.ts";
+import { run as miss, short as shortMiss } from "./miss/experiment.ts";
 import { short as shortVit } from "./shared/adapted-vit.ts";
 import { type Results, readResults } from "./shared/report.ts";
 import { short as shortSearch, run as tangleNas } from "./tanglenas/experiment.ts";
 import { short as shortGates, run as tauGate } from "./taugate/experiment.ts";
+import { short as shortTera, run as tera } from "./tera/experiment.ts";
 import { run as tlora } from "./tlora/experiment.ts";
 import { short as shortTasks, run as vlAdapter } from "./vl-adapter/experiment.ts";
 
@@ -48,12 +50,20 @@ test("TangleNAS: a better network than uniform training finds, in the same numbe
   expectClaims(await tangleNas([1], shortSearch, ["DARTS", "SPOS, best of 12"]));
 }, 120_000);
 
+test("MiSS and BAT: lower losses than LoRA's in the first epoch", async () => {
+  expectClaims(await miss([1], shortMiss, ["LoRA, r = 5 and 8", "miss, r = 16", "bat, r = 16"]));
+}, 120_000);
+
 test("TauGate: 512 numbers move a network towards a mode", async () => {
   expectClaims(await tauGate([1], shortGates, ["TauGate, s = 10"]));
 }, 120_000);
 
+test("TeRA: 16 numbers have an update of full rank", async () => {
+  expectClaims(await tera([1], shortTera));
+}, 120_000);
+
 test("TLoRA: a transform of 64 numbers beats a LoRA of 128, and slices have to differ", async () => {
-  expectClaims(await tlora([1], 500));
+  expectClaims(await tlora([2], 500));
 }, 120_000);
 
 test("VL-Adapter: related tasks do better with one adapter", async () => {

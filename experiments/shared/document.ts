@@ -37,8 +37,14 @@ const figures: Readonly<Record<string, (results: Results) => string>> = {
       rows.map((row) => ({ ...row, trained: 0 })), // all train the same largest network
       { title },
     ),
+  tera: (results) => bars(results.rows, { title: results.title }),
   tlora: (results) =>
     bars(results.rows, { title: results.title, measure: "two Kronecker terms, powers of ten", unit: "" }),
+  miss: (results) =>
+    bars(
+      results.rows.filter(({ name }) => name.endsWith("rate 0.003")),
+      { title: results.title, measure: "loss of epoch 1", unit: "" },
+    ),
   taugate: (results) => bars(results.rows, { title: results.title, from: 40 }),
   "vl-adapter": (results) => bars(results.rows, { title: results.title }),
 };
