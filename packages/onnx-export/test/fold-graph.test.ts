@@ -157,6 +157,11 @@ describe("files", () => {
     expect(written.weights.every(({ form }) => form === "4 bits in blocks of 32")).toBe(true);
     await expect(foldOnnxFile(input, [adapter], output)).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
     await expect(foldOnnxFile(input, [adapter], input, { force: true })).rejects.toMatchObject({ code: "SAME_FILE" });
+    const file = join(folder, "adapter", "adapter_model.safetensors");
+    await expect(foldOnnxFile(input, [file], join(folder, "other.onnx"))).rejects.toMatchObject({
+      code: "UNSUPPORTED_ADAPTER",
+      message: expect.stringContaining("loomweight convert"),
+    });
     await expect(foldOnnxFile(input, [adapter], join(folder, "out"))).rejects.toMatchObject({ code: "INVALID_OPTION" });
   });
 });

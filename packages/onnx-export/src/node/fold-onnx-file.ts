@@ -52,6 +52,7 @@ export async function foldOnnxFile(
     opened.push({ close });
     const adapters = await Promise.all(
       adapterPaths.map(async (path) => {
+        if (path.endsWith(".safetensors")) throw foreignFile(path);
         const adapter = await openAdapterFolder(path);
         opened.push(adapter.checkpoint);
         return adapter;
@@ -67,6 +68,17 @@ export async function foldOnnxFile(
   } finally {
     await Promise.allSettled(opened.map((each) => each.close()));
   }
+}
+
+/** A graph's names are no help with kohya's: those need the model's own. */
+function foreignFile(path: string): LoomweightError {
+  return new LoomweightError({
+    code: "UNSUPPORTED_ADAPTER",
+    problem: "a single file of another tool cannot be folded into an ONNX file",
+    file: path,
+    expected: "a PEFT folder",
+    fix: "Convert it first: loomweight convert FILE FOLDER --base MODEL.",
+  });
 }
 
 /** config.json of an export: in the file's folder, or around its folder `onnx`. */
