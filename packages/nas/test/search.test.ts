@@ -153,7 +153,7 @@ describe("a search", () => {
       for (const [i, each] of p.entries()) expect(masks.probabilities[name][i]).toBeCloseTo(each, 5);
   });
 
-  test("alpha follows its gradient alone: without steps of the weights' split it would stay, and spos leaves it", async () => {
+  test("spos leaves alpha as it is and names no architecture", async () => {
     const { probabilities } = await run(task({ sampler: spos() }));
     expect(probabilities).toEqual({ width: [0.5, 0.5], kernel: [0.5, 0.5] });
     const running = await search(tanglenas, task({ sampler: spos() }), quick);
