@@ -60,6 +60,23 @@ test("export --num-logits-to-keep and --device, in a folder and in place", async
   expect(stdout).not.toContain("GroupQueryAttention");
 }, 60_000);
 
+test("export for one row on the CPU: packed, turned inside attention, a table for both in 4 bits; it verifies and runs", async () => {
+  const one = join(root, "one");
+  const flags = ["--device", "cpu", "--batch-size", "1", "--dtype", "fp32,q4", "--embeddings"];
+  expect(await run("export", model("base"), one, ...flags)).toMatchObject({ exitCode: 0 });
+  const { files } = JSON.parse((await run("--json", "--quiet", "inspect", one)).stdout);
+  for (const { operators } of files) expect(operators["com.microsoft.RotaryEmbedding"]).toBeUndefined();
+  expect(files[1].operators["com.microsoft.GatherBlockQuantized"]).toBe(1);
+  expect((await run("verify", one, "--against", model("base"))).exitCode).toBe(0);
+  const apart = join(root, "apart");
+  expect(await run("export", model("base"), apart, "--no-packed")).toMatchObject({ exitCode: 0 });
+  const unpacked = JSON.parse((await run("--json", "--quiet", "inspect", apart)).stdout).files[0];
+  expect(unpacked.operators.MatMul - files[0].operators.MatMul).toBe(
+    2 * files[0].operators["com.microsoft.GroupQueryAttention"],
+  );
+  expect((await run("export", model("base"), join(root, "two"), "--batch-size", "2")).stderr).toContain("batch-size");
+}, 60_000);
+
 test("inspect of an export: operators, sizes by dtype and what providers can run, of each file", async () => {
   const { exitCode, stdout } = await run("inspect", web);
   expect(exitCode).toBe(0);

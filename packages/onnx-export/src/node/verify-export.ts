@@ -100,7 +100,8 @@ async function verifyIn(scratch: string, path: string, options: VerifyExportOpti
   let done = 0;
   const report = (label: string) => onProgress({ label, done: done++, total });
 
-  const around = { config: found.config, rows: found.genai === undefined ? 2 : 1, options };
+  const single = found.genai !== undefined || facts.some(({ oneRow }) => oneRow);
+  const around = { config: found.config, rows: single ? 1 : 2, options };
   const references: References = { scratch, float: new Map(), rounded: new Map(), noise: new Map() };
   let referencePerplexity: Perplexity | undefined;
   if (against !== undefined) {
@@ -145,6 +146,10 @@ interface GraphFacts {
   readonly findings: readonly Finding[];
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
+  /** It takes a single row. */
+  readonly oneRow: boolean;
+  /** Embedding tables are coded in blocks. */
+  readonly codedTables: boolean;
   /** Not well formed: it is not run. */
   readonly broken: boolean;
 }
@@ -152,7 +157,7 @@ interface GraphFacts {
 async function inspectGraph({ path, graphFolder, genai }: ExportFiles, name: string): Promise<GraphFacts> {
   const file = join(path, graphFolder, name);
   const named = graphAndDType(name);
-  const common = { file, name, ...named, bytes: (await stat(file)).size };
+  const common = { file, name, ...named, bytes: (await stat(file)).size, oneRow: false, codedTables: false };
   try {
     const { model, close } = await openOnnxFile(file);
     try {
@@ -163,7 +168,7 @@ async function inspectGraph({ path, graphFolder, genai }: ExportFiles, name: str
       const findings = checkGraph(model, { genai: genai !== undefined });
       if (genai !== undefined) findings.push(...checkGenaiGraph(model, genai));
       const broken = findings.some(({ code }) => code === "INVALID_GRAPH");
-      const { inputs, outputs, initializers } = model.graph;
+      const { inputs, outputs, initializers, nodes } = model.graph;
       const names = inputs.map((input) => input.name).filter((each) => !initializers.has(each));
       return {
         ...common,
@@ -172,6 +177,8 @@ async function inspectGraph({ path, graphFolder, genai }: ExportFiles, name: str
         findings,
         inputs: names,
         outputs: outputs.map((output) => output.name),
+        oneRow: inputs.some((input) => input.name === "input_ids" && input.shape?.[0] === 1),
+        codedTables: nodes.some(({ op }) => op === "GatherBlockQuantized"),
         broken,
       };
     } finally {
@@ -200,6 +207,7 @@ async function exportReference(
     task: task ?? (await taskOf(path, outputs)),
     dtypes: ["fp32", ...facts.map(({ dtype }) => dtype).filter(isRounded)],
     fuse: "none",
+    quantize: { embeddings: facts.some(({ codedTables }) => codedTables) },
     verify: false,
     signal,
   });

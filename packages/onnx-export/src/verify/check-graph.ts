@@ -34,7 +34,10 @@ export function checkGraph(model: OnnxModel, { genai = false } = {}): Finding[] 
   }
   const { initializers, outputs } = model.graph;
   const inputs = model.graph.inputs.filter(({ name }) => !initializers.has(name));
-  for (const input of inputs) findings.push(...checkInput(input));
+  // a decoder may be made for one conversation: its cache says so, too
+  const caches = inputs.filter(({ name }) => cacheInput.test(name));
+  const oneRow = caches.length > 0 && caches.every(({ shape }) => shape?.[0] === 1);
+  for (const input of inputs) findings.push(...checkInput(input, oneRow));
   findings.push(...checkCache(inputs, outputs, genai));
   const double = genai ? undefined : float64In(model.graph);
   if (double !== undefined) {
@@ -66,7 +69,7 @@ function float64In({ initializers, nodes }: OnnxGraph): string | undefined {
 /** ONNX's number for float64. */
 const onnxDouble = 11;
 
-function checkInput({ name, dtype, shape }: ValueInfo): Finding[] {
+function checkInput({ name, dtype, shape }: ValueInfo, oneRow: boolean): Finding[] {
   const findings: Finding[] = [];
   if (dtype === "bfloat16")
     findings.push(fault("INPUT_DTYPE", `the input ${name} is bfloat16, which JavaScript cannot make`));
@@ -82,6 +85,10 @@ function checkInput({ name, dtype, shape }: ValueInfo): Finding[] {
   }
   for (const axis of open) {
     if (typeof shape[axis] !== "number") continue;
+    if (oneRow && axis === 0 && shape[axis] === 1) {
+      findings.push(caution("FIXED_AXIS", `the input ${name} takes a single row`));
+      continue;
+    }
     findings.push(
       fault("FIXED_AXIS", `axis ${axis} of the input ${name} is fixed to ${shape[axis]}: other sizes fail`),
     );
