@@ -7,7 +7,8 @@ import type { PreparedAdapter } from "./spec.ts";
 export function chooseSites(adapter: PreparedAdapter, sites: readonly LayerSite[]): readonly LayerSite[] {
   const { method, targets, source } = adapter;
   const chosen = sites.filter(
-    ({ path }) => targets.isTarget(path) && (source === undefined || source.modules.has(path)),
+    ({ path }) =>
+      targets.isTarget(path) && (source === undefined || source.implied !== undefined || source.modules.has(path)),
   );
   const missing = [...(source?.modules.keys() ?? [])].filter((path) => !chosen.some((site) => site.path === path));
   if (missing.length > 0) {

@@ -57,10 +57,11 @@ export async function firstValues(
   const wide = [...first.values()].some(
     ({ stored }) => imported.model.graph.initializers.get(stored)?.dtype === "float64",
   );
-  const fitted = (tensor: Tensor): Tensor =>
-    !isFloat(tensor.dtype) || tensor.dtype === (wide ? "float64" : "float32")
-      ? tensor
-      : cast(tensor, wide ? "float64" : "float32");
+  // Places and indices of files have the narrowest whole numbers; operators take int64.
+  const fitted = (tensor: Tensor): Tensor => {
+    const dtype = !isFloat(tensor.dtype) ? "int64" : wide ? "float64" : "float32";
+    return tensor.dtype === dtype ? tensor : cast(tensor, dtype);
+  };
   const ordered = () =>
     new Map(inModuleOrder([...layers.keys()], adapter.name).map((path) => [path, layers.get(path) as LayerShape]));
   const shared = mapValues(await sharedTensors(adapter, layers, options.seed), fitted);

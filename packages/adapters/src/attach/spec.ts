@@ -107,10 +107,11 @@ export function prepareSpec(spec: AdapterSpec, allLinear: AllLinear): PreparedAd
   };
 }
 
-/** An adapter of PEFT's files: trained on, or compared. */
+/** An adapter of PEFT's files: trained on, or compared. Throws `UNSUPPORTED_ADAPTER`. */
 export function prepareAdapter(adapter: Adapter, name: string): PreparedAdapter {
+  refuseFoldedOnly(adapter);
   requireNoWrapped(adapter, "put on a graph");
-  const { config, method, targets } = adapter;
+  const { config, method, targets, implied } = adapter;
   const selection: Record<string, Json> = {};
   for (const field of [
     "target_modules",
@@ -123,7 +124,7 @@ export function prepareAdapter(adapter: Adapter, name: string): PreparedAdapter 
   ]) {
     selection[field] = config.values[field] ?? null;
   }
-  const first = [...adapter.modules.values()][0]?.options ?? {};
+  const first = [...adapter.modules.values()][0]?.options ?? implied?.optionsOf("") ?? {};
   const dropoutField = Object.keys(method.files.fields).find((field) => field.endsWith("_dropout"));
   const dropout = dropoutField === undefined ? 0 : Number(config.values[dropoutField] ?? 0);
   return {
@@ -134,8 +135,21 @@ export function prepareAdapter(adapter: Adapter, name: string): PreparedAdapter 
     selection,
     targets,
     source: adapter,
-    ownOptions: (path) => adapter.modules.get(path)?.options ?? {},
+    ownOptions: (path) => adapter.modules.get(path)?.options ?? implied?.optionsOf(path) ?? {},
   };
+}
+
+/** Modules of a second method in one file (trained tokens beside a LoRA) change weights only when they are folded. */
+function refuseFoldedOnly({ method, modules, location }: Adapter): void {
+  const other = [...modules.values()].find((each) => each.method !== method);
+  if (other === undefined) return;
+  throw new LoomweightError({
+    code: "UNSUPPORTED_ADAPTER",
+    problem: `a part of this ${method.name} adapter is not put on graphs`,
+    file: location,
+    found: `${other.method.name} on "${other.path}"`,
+    fix: "Fold it.",
+  });
 }
 
 /** Parameters of one module as the file has them, in the shapes that the method computes with. */
