@@ -2,11 +2,15 @@ import { existsSync, readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { run as adapterTune } from "./adaptertune/experiment.ts";
 import { run as adaptFormer } from "./adaptformer/experiment.ts";
+import { run as classp, whole as wholeClassp } from "./classp/experiment.ts";
 import { run as dora, short as shortDora } from "./dora/experiment.ts";
 import { run as rewardWeighting, short as shortBandit } from "./dynamic-reward-weighting/experiment.ts";
 import { run as eva, short as shortEva } from "./eva/experiment.ts";
 import { run as hydra, short as shortHydra } from "./hydra/experiment.ts";
+import { run as lame } from "./lame/experiment.ts";
 import { run as miss, short as shortMiss } from "./miss/experiment.ts";
+import { run as mwa } from "./mwa/experiment.ts";
+import { run as opcm, short as shortOpcm } from "./opcm/experiment.ts";
 import { short as shortVit } from "./shared/adapted-vit.ts";
 import { type Results, readResults } from "./shared/report.ts";
 import { short as shortSearch, run as tangleNas } from "./tanglenas/experiment.ts";
@@ -68,6 +72,22 @@ test("TLoRA: a transform of 64 numbers beats a LoRA of 128, and slices have to d
 
 test("VL-Adapter: related tasks do better with one adapter", async () => {
   expectClaims(await vlAdapter([1], shortTasks, ["multiple adapters", "single adapter"]));
+}, 120_000);
+
+test("LAME: neighbours help on streams in runs", async () => {
+  expectClaims(await lame([1, 2, 3], 1000));
+}, 120_000);
+
+test("MWA: averages beat the last checkpoint", async () => {
+  expectClaims(await mwa([1, 2]));
+}, 120_000);
+
+test("OPCM: the projection keeps what was merged before", async () => {
+  expectClaims(await opcm([1], shortOpcm));
+}, 120_000);
+
+test("CLASSP: keeps more of the first task than SGD", async () => {
+  expectClaims(await classp([1], wholeClassp, ["SGD", "CLASSP"]));
 }, 120_000);
 
 const recorded = readdirSync(new URL(".", import.meta.url)).filter((name) =>

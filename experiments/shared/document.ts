@@ -45,6 +45,12 @@ const figures: Readonly<Record<string, (results: Results) => string>> = {
       results.rows.filter(({ name }) => name.endsWith("rate 0.003")),
       { title: results.title, measure: "loss of epoch 1", unit: "" },
     ),
+  classp: (results) => bars(results.rows, { title: results.title }),
+  cotta: (results) => bars(results.rows, { title: results.title, measure: "last cycle" }),
+  lame: (results) => bars(results.rows, { title: results.title, measure: "sorted", from: 60 }),
+  "lora-lego": (results) => bars(results.rows, { title: results.title, from: 40 }),
+  mwa: (results) => bars(results.rows, { title: results.title, from: 35 }),
+  opcm: (results) => bars(results.rows, { title: results.title, from: 40 }),
   taugate: (results) => bars(results.rows, { title: results.title, from: 40 }),
   "vl-adapter": (results) => bars(results.rows, { title: results.title }),
 };

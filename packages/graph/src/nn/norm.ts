@@ -75,17 +75,17 @@ export function batchNorm(
   { training, epsilon = 1e-5, momentum = 0.1 }: BatchNormOptions,
 ): { output: Value; updates: Record<string, Value> } {
   return inLayer(layer, () => {
+    const [mean, variance] = ["running_mean", "running_var"].map((name) => parameterOf(buffers, layer, name));
+    const weight = optionalParameter(parameters, layer, "weight");
+    const bias = optionalParameter(parameters, layer, "bias");
+    // As one operator it is known as such in the file: onnxruntime fuses it, other tools adapt it.
+    if (!training && weight !== undefined && bias !== undefined) {
+      return { output: batchNormalization(x, weight, bias, mean, variance, { epsilon }), updates: {} };
+    }
     const shape = sizesOf(x, layer);
     const channels = shape[1];
     const perChannel = [channels, ...shape.slice(2).map(() => 1)];
-    const [mean, variance] = ["running_mean", "running_var"].map((name) => parameterOf(buffers, layer, name));
     if (!training) {
-      const weight = optionalParameter(parameters, layer, "weight");
-      const bias = optionalParameter(parameters, layer, "bias");
-      // As one operator it is known as such in the file: onnxruntime fuses it, other tools adapt it.
-      if (weight !== undefined && bias !== undefined) {
-        return { output: batchNormalization(x, weight, bias, mean, variance, { epsilon }), updates: {} };
-      }
       const centred = sub(x, reshape(mean, perChannel));
       const deviation = sqrt(add(reshape(variance, perChannel), epsilon));
       return { output: scaleChannels(parameters, layer, div(centred, deviation)), updates: {} };
@@ -95,8 +95,6 @@ export function batchNorm(
     const centred = sub(x, batchMean);
     const batchVariance = reduceMean(mul(centred, centred), axes);
     const inverse = reciprocal(sqrt(add(batchVariance, epsilon)));
-    const weight = optionalParameter(parameters, layer, "weight");
-    const bias = optionalParameter(parameters, layer, "bias");
     const normed = throughBatch(x, { centred, inverse, axes, perChannel }, weight);
     const output = bias === undefined ? normed : add(normed, reshape(bias, perChannel));
     // Running variances are unbiased, though the batch is normalized by the biased one.

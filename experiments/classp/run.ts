@@ -1,0 +1,7 @@
+// CLASSP and its rivals on two tasks, one after the other: three seeds, results in results.json.
+//
+//   node --conditions=@loomweight/source --import tsx experiments/classp/run.ts
+import { publish } from "../shared/report.ts";
+import { run, whole } from "./experiment.ts";
+
+publish(await run([1, 2, 3], whole), import.meta.url);

@@ -1,0 +1,7 @@
+// LoRA-LEGO and its baselines on four small tasks: three seeds, results in results.json.
+//
+//   node --conditions=@loomweight/source --import tsx experiments/lora-lego/run.ts
+import { publish } from "../shared/report.ts";
+import { run, whole } from "./experiment.ts";
+
+publish(await run([1, 2, 3], whole), import.meta.url);

@@ -1,0 +1,7 @@
+// OPCM and its baselines on eight small tasks: three seeds, results in results.json.
+//
+//   node --conditions=@loomweight/source --import tsx experiments/opcm/run.ts
+import { publish } from "../shared/report.ts";
+import { run, whole } from "./experiment.ts";
+
+publish(await run([1, 2, 3], whole), import.meta.url);
