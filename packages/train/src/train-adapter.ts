@@ -66,7 +66,7 @@ export interface TrainAdapterOptions extends AttachOptions {
   readonly clip?: ClipOptions;
   /**
    * "shared": the base's large float32 weights are held once, for all programs of the training. "copied": each program
-   * (steps, evaluations, other shapes of batch) has its own copies, laid out for its products: on the CPU about a tenth
+   * (steps, evaluations, other shapes of batch) has its own copies, laid out for its products: on the CPU a tenth to a quarter
    * faster, for two more copies of the base in memory. Default "shared".
    */
   readonly baseWeights?: "shared" | "copied";
