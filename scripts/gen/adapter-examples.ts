@@ -55,7 +55,9 @@ const literal = (value: unknown): string => {
 
 function specOf({ exported }: MethodEntry, options: object, targets: readonly string[]): string {
   const own = Object.keys(options).length === 0 ? "" : ` options: ${literal(options)},`;
-  return `{ method: ${exported},${own} targets: ${literal(targets)} }`;
+  const line = `{ method: ${exported},${own} targets: ${literal(targets)} }`;
+  if (`const adapter = ${line};`.length <= 120) return line;
+  return `{\n  method: ${exported},\n ${own}\n  targets: ${literal(targets)},\n}`;
 }
 
 function layerCode(entry: MethodEntry, method: AdapterMethod, options: object, targets: readonly string[]): string {
