@@ -161,9 +161,8 @@ test("a folding that is killed again and again is continued to the same bytes", 
     expect(existsSync(at("killed", "model.safetensors.index.json"))).toBe(existsSync(at("killed")));
   }
   expect(kills).toBeGreaterThan(0);
-  if (!existsSync(at("killed"))) {
-    await foldModel(at("base"), [at("adapter")], at("killed"), { maxShardBytes, tileBytes: 65_536, resume: true });
-  }
+  // The journal names the code of each method: only the build that was killed goes on, not its source.
+  if (!existsSync(at("killed"))) await ended(startFold("killed", true));
   expect(digests("killed")).toEqual(digests("reference"));
   expect(leftovers()).toEqual([]);
 }, 60_000);

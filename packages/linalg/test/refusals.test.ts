@@ -34,6 +34,7 @@ const calls: Record<
   pinv: { operands: { a: good }, square: false, call: ({ a }) => linalg.pinv(a) },
   polar: { operands: { a: good }, square: false, call: ({ a }) => linalg.polar(a) },
   procrustes: { operands: { a: good, b: good }, square: false, call: ({ a, b }) => linalg.procrustes(a, b) },
+  lq: { operands: { a: good }, square: false, call: ({ a }) => linalg.lq(a) },
   qr: { operands: { a: good }, square: false, call: ({ a }) => linalg.qr(a) },
   randomizedSvd: { operands: { a: good }, square: false, call: ({ a }) => linalg.randomizedSvd(a, { rank: 1 }) },
   singularValues: { operands: { a: good }, square: false, call: ({ a }) => linalg.singularValues(a) },
