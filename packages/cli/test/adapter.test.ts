@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fixtureArea, fixtureCases, readFixtureJson } from "@loomweight/fixtures";
 import { expect, test } from "vitest";
-import { main } from "../src/main.ts";
+import { run } from "./in-process.ts";
 
 const scribe = join(fixtureArea("models") ?? "", "scribe");
 const [adapter] = fixtureCases("models", { within: "scribe", marker: "adapter_config.json" }).filter((name) =>
@@ -14,17 +14,6 @@ interface Record_ {
   readonly prompts: readonly { readonly text: string }[];
   readonly adapters: Record<string, { unmerged_peft: { prompts: readonly { greedy_ids: readonly number[] }[] } }>;
   readonly models: Record<string, { prompts: readonly { greedy_ids: readonly number[] }[] }>;
-}
-
-async function run(...words: string[]) {
-  const text = { stdout: "", stderr: "" };
-  const stream = (name: "stdout" | "stderr") => ({
-    write(part: string) {
-      text[name] += part;
-    },
-  });
-  const exitCode = await main(words, { stdout: stream("stdout"), stderr: stream("stderr") });
-  return { exitCode, ...text };
 }
 
 test.skipIf(adapter === undefined || !existsSync(join(scribe, "scribe-base")))(

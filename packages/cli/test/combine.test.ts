@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { fixturesRoot } from "@loomweight/fixtures";
 import { combinations } from "@loomweight/merge";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { main } from "../src/main.ts";
 import * as program from "../src/program.ts";
+import { run } from "./in-process.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "loomweight-combine-"));
 const at = (name: string) => join(folder, name);
@@ -16,15 +16,6 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-async function run(...words: readonly string[]) {
-  const text = { stdout: "", stderr: "" };
-  const stream = (name: "stdout" | "stderr") => ({
-    write(part: string) {
-      text[name] += part;
-    },
-  });
-  return { exitCode: await main(words, { stdout: stream("stdout"), stderr: stream("stderr") }), ...text };
-}
 const config = (name: string) => JSON.parse(readFileSync(join(at(name), "adapter_config.json"), "utf8"));
 
 test("a fine-tune becomes an adapter, two adapters become one, and that folds", async () => {

@@ -3,20 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fixtureArea } from "@loomweight/fixtures";
 import { afterAll, describe, expect, test } from "vitest";
-import { main } from "../src/main.ts";
+import { run } from "./in-process.ts";
 
 const area = fixtureArea("mergekit");
-
-async function run(...words: string[]) {
-  const text = { stdout: "", stderr: "" };
-  const stream = (name: "stdout" | "stderr") => ({
-    write(part: string) {
-      text[name] += part;
-    },
-  });
-  const exitCode = await main(words, { stdout: stream("stdout"), stderr: stream("stderr") });
-  return { exitCode, ...text };
-}
 
 describe.skipIf(area === undefined)("on a recipe of two documents", () => {
   const folder = mkdtempSync(join(tmpdir(), "loomweight-explain-"));

@@ -6,7 +6,7 @@ import { fixturesRoot } from "@loomweight/fixtures";
 import type { OnnxNode } from "@loomweight/graph";
 import { openOnnxFile } from "@loomweight/graph/node";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { main } from "../src/main.ts";
+import { run } from "./in-process.ts";
 
 const base = join(fixturesRoot(), "models", "scribe", "scribe-base");
 let folder = "";
@@ -16,17 +16,6 @@ beforeEach(() => {
 afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
-
-async function run(...words: string[]) {
-  const text = { stdout: "", stderr: "" };
-  const stream = (name: "stdout" | "stderr") => ({
-    write(part: string) {
-      text[name] += part;
-    },
-  });
-  const exitCode = await main(words, { stdout: stream("stdout"), stderr: stream("stderr") });
-  return { exitCode, ...text };
-}
 
 /** Nodes of the one model file of an export made with these options. */
 async function exported(suffix: string, ...options: string[]): Promise<readonly OnnxNode[]> {

@@ -6,7 +6,7 @@ import { fixturesRoot } from "@loomweight/fixtures";
 import { openSession } from "@loomweight/graph/node";
 import type { Tensor } from "@loomweight/tensor";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { main } from "../src/main.ts";
+import { run } from "./in-process.ts";
 
 let folder = "";
 const at = (...names: string[]) => join(folder, ...names);
@@ -20,17 +20,6 @@ beforeEach(() => {
 afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
-
-async function run(...words: string[]) {
-  const text = { stdout: "", stderr: "" };
-  const stream = (name: "stdout" | "stderr") => ({
-    write(part: string) {
-      text[name] += part;
-    },
-  });
-  const exitCode = await main(words, { stdout: stream("stdout"), stderr: stream("stderr") });
-  return { exitCode, ...text };
-}
 
 const data = (text: string) => JSON.parse(text) as Record<string, unknown>;
 const weights = (name: string) => readFileSync(at(name, "model.safetensors"));

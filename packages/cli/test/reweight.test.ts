@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fixturesRoot } from "@loomweight/fixtures";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { main } from "../src/main.ts";
+import { run } from "./in-process.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "loomweight-reweight-"));
 const at = (name: string) => join(folder, name);
@@ -14,16 +14,6 @@ beforeAll(() => {
   }
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-async function run(...words: readonly string[]) {
-  const text = { stdout: "", stderr: "" };
-  const stream = (name: "stdout" | "stderr") => ({
-    write(part: string) {
-      text[name] += part;
-    },
-  });
-  return { exitCode: await main(words, { stdout: stream("stdout"), stderr: stream("stderr") }), ...text };
-}
 
 test("an export takes the weights of a fine-tune, and says where each comes from", async () => {
   expect((await run("export", at("base"), at("web"), "--dtype", "q4", "--no-verify")).exitCode).toBe(0);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fixturesRoot } from "@loomweight/fixtures";
 import { exportFolder } from "@loomweight/onnx-export/node";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { main } from "../src/main.ts";
+import { run } from "./in-process.ts";
 
 const root = mkdtempSync(join(tmpdir(), "loomweight-verify-command-"));
 const web = join(root, "web");
@@ -12,17 +12,6 @@ const model = (name: string) => join(fixturesRoot(), "models", "scribe", `scribe
 
 beforeAll(() => exportFolder(model("base"), web, { dtypes: ["fp32", "q4"], verify: false }));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
-
-async function run(...words: string[]) {
-  const text = { stdout: "", stderr: "" };
-  const stream = (name: "stdout" | "stderr") => ({
-    write(part: string) {
-      text[name] += part;
-    },
-  });
-  const exitCode = await main(words, { stdout: stream("stdout"), stderr: stream("stderr") });
-  return { exitCode, ...text };
-}
 
 test("a right export: a table of files, exit code 0; under --json the whole result", async () => {
   writeFileSync(join(root, "text.txt"), "JULIET:\nGood night, good night! Parting is such sweet sorrow.\n");
